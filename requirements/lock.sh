@@ -1,0 +1,10 @@
+#!/bin/sh
+# Re-pin the environments for every supported Python and platform at once. Run through `make lock`.
+# Addresses are left out on purpose: a lock says what and which hash, the reader's pip says where from.
+set -eu
+compile() {
+    "${UV:-uv}" pip compile ../pyproject.toml build.in "$@" --universal --python-version 3.11 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
+}
+compile -o runtime.lock
+compile --extra dev --constraint runtime.lock -o dev.lock

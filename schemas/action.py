@@ -1,0 +1,62 @@
+"""Action commands: one step of a playbook, to be done once on one target.
+
+Written by the decide stage, read by executors. A command expires: an executor drops what is older than its validity
+with an outcome that says so, and refuses what a replay wrote.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from schemas.envelope import Entity, Model, Name, Record, TimeUnixNano, content_id
+
+Tier = Literal["observe", "recommend", "approve", "autonomous"]
+
+
+class Operation(Model):
+    """What a connector is asked to do. Parameters are data: nothing in them is ever evaluated."""
+
+    connector: Name
+    operation: Name
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class Verification(Model):
+    """What must be better, and when that may be judged.
+
+    The action is `better` when every subject has cleared on evidence later than apply + stabilisation, `worse`
+    when one of them fires anew or the connector's own check fails, `inconclusive` otherwise.
+    """
+
+    subjects: tuple[str, ...] = Field(description="subjects that were firing when this was decided")
+    stabilisation_seconds: Annotated[float, Field(ge=0)] = Field(
+        description="evidence younger than this after apply is not judged: the system is still moving"
+    )
+    within_seconds: Annotated[float, Field(gt=0)] = Field(description="after this, what is not better is inconclusive")
+
+
+class ActionCommand(Record):
+    """One step of a playbook on one target."""
+
+    id: str
+    incident_id: str
+    decision_id: str
+    playbook: Name
+    playbook_version: Annotated[int, Field(ge=1)]
+    step: Name
+    target: Entity
+    apply: Operation
+    revert: Operation | None = Field(description="None: irreversible, never autonomous")
+    verification: Verification
+    tier: Tier
+    approved_by: str | None = Field(default=None, description="the person, where the tier asked for one")
+    issued_unix_nano: TimeUnixNano
+    expires_unix_nano: TimeUnixNano
+    replay: bool = Field(default=False, description="made by a replay: executors refuse it")
+
+
+def action_id(incident: str, playbook: str, playbook_version: int, step: str, target: Entity) -> str:
+    """Identity of an intent: however often and by whomever it is issued, its effect is wanted once."""
+    return content_id("action", incident, playbook, playbook_version, step, str(target))

@@ -1,0 +1,35 @@
+"""Controls: what people say. Approvals, overrides, stops and feedback.
+
+Written by the console and the command line, read by every stage that acts. Kept long: it is part of the audit.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from schemas.envelope import Name, Record, TimeUnixNano
+
+ControlKind = Literal["approve", "reject", "stop", "resume", "feedback"]
+
+
+class Control(Record):
+    """One thing a person said.
+
+    Scope fields narrow each other; all None is global. `approve` and `reject` name a decision; `feedback` names an
+    incident.
+    """
+
+    id: str
+    kind: ControlKind
+    by: Name = Field(description="the person")
+    time_unix_nano: TimeUnixNano
+    environment: Name | None = None
+    service: Name | None = None
+    playbook: Name | None = None
+    incident_id: str | None = None
+    decision_id: str | None = None
+    verdict: Literal["true_positive", "false_positive"] | None = None
+    label: Name | None = Field(default=None, description="the right class, where feedback corrects it")
+    note: str = Field(default="", max_length=4096)

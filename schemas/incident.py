@@ -1,0 +1,92 @@
+"""Incidents: signals that belong together, with their likely cause and class.
+
+Written by the correlate stage as a series of revisions; the last revision of an id is the incident's
+state. Anyone may subscribe: this is the topic that consumers of ReflexArc read first.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.envelope import Entity, Model, Name, Record, TimeUnixNano, content_id
+from schemas.raw import Severity
+from schemas.signal import Signal
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class RuleHit(Model):
+    """A named rule that held, and what it held on."""
+
+    rule: Name
+    label: Name
+    because: tuple[str, ...]
+    signals: tuple[str, ...] = Field(default=(), description="ids of the signals it held on")
+
+
+class Neighbour(Model):
+    """A labelled incident of the past that resembles this one."""
+
+    incident_id: str
+    label: Name
+    distance: Annotated[float, Field(ge=0)]
+
+
+class Classification(Model):
+    """What kind of incident this is, how sure we are, and what decided it.
+
+    `prediction_set` holds every class that cannot be ruled out; more than one means ambiguous, none means
+    unfamiliar, and both go to a person whatever the tier.
+    """
+
+    label: Name = "unknown"
+    confidence: Probability = Field(default=0.0, description="probability that the label is right")
+    credibility: Probability = Field(default=0.0, description="how familiar this incident is")
+    basis: str = Field(default="", description="where the two numbers come from")
+    prediction_set: tuple[Name, ...] = ()
+    rules: tuple[RuleHit, ...] = ()
+    neighbours: tuple[Neighbour, ...] = ()
+
+
+class RootCause(Model):
+    """A candidate cause with its share of the evidence."""
+
+    entity: Entity
+    what: Name = Field(description="metric, log template or change event")
+    signal_id: str
+    score: Probability
+    because: str
+
+
+class Incident(Record):
+    """One revision of an incident."""
+
+    id: str
+    revision: Annotated[int, Field(ge=1)]
+    status: Literal["open", "resolved"]
+    environment: Name
+    service: Name
+    onset_unix_nano: TimeUnixNano = Field(description="event time of the first abnormal evidence")
+    opened_unix_nano: TimeUnixNano = Field(description="event time at which the evidence sufficed")
+    updated_unix_nano: TimeUnixNano
+    resolved_unix_nano: TimeUnixNano | None = None
+    severity: Severity
+    title: str
+    classification: Classification = Classification()
+    root_causes: tuple[RootCause, ...] = ()
+    signals: Annotated[tuple[Signal, ...], Field(max_length=256)] = Field(
+        description="the evidence, by event time; at most 256 are carried, the strongest kept"
+    )
+    signal_count: int = Field(description="all signals that ever joined, carried or not")
+    active_subjects: tuple[str, ...] = Field(default=(), description="subjects that still fire")
+
+    @property
+    def scope(self) -> str:
+        return f"{self.environment}/{self.service}"
+
+
+def incident_id(scope: str, onset_unix_nano: int) -> str:
+    """One incident per scope and onset."""
+    return content_id("incident", scope, onset_unix_nano)

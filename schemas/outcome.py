@@ -1,0 +1,61 @@
+"""Outcomes: what became of an action command. The learning topic.
+
+Written by executors, durable before the command's offset is committed; read by the learning stage. Exactly one
+final outcome exists per action id; a repeat carries the same id.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import Field
+
+from schemas.envelope import Entity, Model, Name, Record, TimeUnixNano, content_id
+
+
+class Result(StrEnum):
+    """How an action ended."""
+
+    VERIFIED = "verified"  # applied, and telemetry says it is better
+    REVERTED = "reverted"  # applied, not better, taken back
+    UNDONE_FAILED = "revert_failed"  # applied, not better, could not be taken back: a person is needed now
+    FAILED = "failed"  # could not be applied; the target is as it was
+    UNKNOWN = "unknown"  # it cannot be told whether it was applied: a person is needed now
+    EXPIRED = "expired"  # older than its validity, not tried
+    REFUSED = "refused"  # a guard said no at the last moment, not tried
+
+
+class Timing(Model):
+    """Wall-clock instants of the execution; None where that point was not reached."""
+
+    received_unix_nano: TimeUnixNano
+    applied_unix_nano: TimeUnixNano | None = None
+    judged_unix_nano: TimeUnixNano | None = None
+    finished_unix_nano: TimeUnixNano
+
+
+class Outcome(Record):
+    """The end of one action."""
+
+    id: str
+    action_id: str
+    incident_id: str
+    decision_id: str
+    playbook: Name
+    playbook_version: int
+    step: Name
+    target: Entity
+    result: Result
+    verification: Literal["better", "worse", "inconclusive", "not_run"]
+    reason: str
+    before: dict[str, Any] = Field(default_factory=dict, description="state of the target before apply")
+    after: dict[str, Any] = Field(default_factory=dict, description="state of the target at the end")
+    evidence: tuple[str, ...] = Field(default=(), description="ids of the signals that verification rested on")
+    timing: Timing
+    executor: str
+
+
+def outcome_id(action: str) -> str:
+    """One final outcome per action."""
+    return content_id("outcome", action)

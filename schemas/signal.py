@@ -1,0 +1,73 @@
+"""Signals: what the detect stage found abnormal, and how far it has read.
+
+Written by the detect stage, read by the correlate stage and by executors that verify an action. Keyed by scope
+(environment/service), so that one partition holds everything an incident needs, in order.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.envelope import Attributes, Entity, Model, Name, Record, TimeUnixNano, content_id
+
+SignalKind = Literal["metric", "log", "alert", "change"]
+
+
+class Origin(Model):
+    """Where the record that completed the evidence lies."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Signal(Record):
+    """One subject departed from its normal, came back to it, or changed on purpose.
+
+    `firing` and `cleared` speak of a subject: a series, a log template, an alert. A `cleared` needs fresh samples
+    inside the normal range; silence never clears. `change` kinds are always `noted`: a deployment is not a fault.
+    """
+
+    type: Literal["signal"] = "signal"
+    id: str
+    kind: SignalKind
+    state: Literal["firing", "cleared", "noted"]
+    entity: Entity
+    subject: str = Field(description="stable id of the series, template or alert this is about")
+    name: Name = Field(description="metric name, log template, alert name or event name")
+    attributes: Attributes = Field(default_factory=dict)
+    time_unix_nano: TimeUnixNano = Field(description="event time at which the evidence was complete")
+    onset_unix_nano: TimeUnixNano = Field(description="event time of the first abnormal evidence")
+    p_value: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        default=None, description="probability of evidence this strong in the subject's own calm history"
+    )
+    observed: float | None = None
+    expected: float | None = None
+    unit: str = ""
+    detector: str
+    model_version: str
+    reasons: tuple[str, ...] = Field(description="in words and numbers, strongest first")
+    origin: Origin | None = None
+
+
+class Progress(Record):
+    """A watermark: `source` has been read up to this event time, and everything it shows has been published.
+
+    The correlate stage orders signals of many sources by event time with it, so that its output does not depend on
+    how partitions happened to interleave.
+    """
+
+    type: Literal["progress"] = "progress"
+    source: str = Field(description="topic and partition, e.g. raw.metrics/3")
+    time_unix_nano: TimeUnixNano
+    idle: bool = Field(default=False, description="the source has nothing more for now; do not wait for it")
+
+
+SignalRecord = Annotated[Signal | Progress, Field(discriminator="type")]
+
+
+def signal_id(subject: str, state: str, onset_unix_nano: int) -> str:
+    """One signal per subject, state and onset, whoever computes it and however often."""
+    return content_id("signal", subject, state, onset_unix_nano)

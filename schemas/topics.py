@@ -1,0 +1,183 @@
+"""The one catalogue of topics: name, key, partitions, retention, model, who writes, who reads.
+
+Topics are created from here before anything starts (never by a client's auto-creation, which races), documented
+from here (`reflexarc schemas`) and decoded from here (`schemas.codec`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from schemas.action import ActionCommand
+from schemas.control import Control
+from schemas.dead_letter import DeadLetter
+from schemas.decision import Decision
+from schemas.incident import Incident
+from schemas.outcome import Outcome
+from schemas.raw import Alert, LogRecord, MetricBlock, MetricSample
+from schemas.signal import SignalRecord
+
+_MIB = 1024 * 1024
+_HOUR = 3600
+_DAY = 24 * _HOUR
+_FOREVER = -1
+
+# One partition is one unit of parallelism. 12 divides by 1, 2, 3, 4, 6 and 12 workers without a remainder.
+RAW_PARTITIONS = 12
+# Signals are rarer by orders of magnitude; every source's watermark goes to each of these, so few is cheap.
+INCIDENT_PARTITIONS = 6
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic. `name` has no prefix: the prefix is a setting of the deployment."""
+
+    name: str
+    purpose: str
+    key: str
+    model: Any
+    writers: str
+    readers: str
+    partitions: int
+    retention_seconds: int
+    cleanup: Literal["delete", "compact"] = "delete"
+    # What our own clients accept. Brokers refuse more than 1 MiB by default; a dead letter carries an original of
+    # any size, in base64 (4/3), so its topic allows far more.
+    max_message_bytes: int = _MIB
+    key_required: bool = True
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[Any]:
+        """Validator and serialiser of this topic's records."""
+        return TypeAdapter(self.model)
+
+    def config(self) -> dict[str, str]:
+        """Topic configuration in Kafka's own words."""
+        retention = self.retention_seconds if self.retention_seconds == _FOREVER else self.retention_seconds * 1000
+        return {
+            "cleanup.policy": self.cleanup,
+            "retention.ms": str(retention),
+            "max.message.bytes": str(self.max_message_bytes),
+        }
+
+
+RAW_METRICS = Topic(
+    name="raw.metrics",
+    purpose="Metric samples, one or many a record.",
+    key="entity: environment/service/instance",
+    model=MetricSample | MetricBlock,
+    writers="producers",
+    readers="detect",
+    partitions=RAW_PARTITIONS,
+    retention_seconds=_DAY,
+)
+RAW_LOGS = Topic(
+    name="raw.logs",
+    purpose="Log records and structured events (deployment, process, connection, query).",
+    key="entity: environment/service/instance",
+    model=LogRecord,
+    writers="producers",
+    readers="detect",
+    partitions=RAW_PARTITIONS,
+    retention_seconds=_DAY,
+)
+RAW_ALERTS = Topic(
+    name="raw.alerts",
+    purpose="Alerts of other systems, normalised.",
+    key="entity: environment/service/instance",
+    model=Alert,
+    writers="producers, webhook adapters",
+    readers="detect",
+    partitions=RAW_PARTITIONS,
+    retention_seconds=7 * _DAY,
+)
+SIGNALS = Topic(
+    name="signals",
+    purpose="What departed from its normal, came back, or changed; and how far each source has been read.",
+    key="scope: environment/service; progress records go to every partition",
+    model=SignalRecord,
+    writers="detect",
+    readers="correlate, executors",
+    partitions=INCIDENT_PARTITIONS,
+    retention_seconds=7 * _DAY,
+    key_required=False,
+)
+INCIDENTS = Topic(
+    name="incidents",
+    purpose="Incidents, one record per revision.",
+    key="scope: environment/service",
+    model=Incident,
+    writers="correlate",
+    readers="decide, console, subscribers",
+    partitions=INCIDENT_PARTITIONS,
+    retention_seconds=90 * _DAY,
+)
+DECISIONS = Topic(
+    name="decisions",
+    purpose="Decision traces, hash-chained per scope.",
+    key="scope: environment/service",
+    model=Decision,
+    writers="decide",
+    readers="act, console, audit",
+    partitions=INCIDENT_PARTITIONS,
+    retention_seconds=365 * _DAY,
+)
+ACTIONS = Topic(
+    name="actions",
+    purpose="Action commands for executors.",
+    key="scope: environment/service",
+    model=ActionCommand,
+    writers="act",
+    readers="executors",
+    partitions=INCIDENT_PARTITIONS,
+    retention_seconds=_DAY,
+)
+LEARNING = Topic(
+    name="learning",
+    purpose="Outcomes of actions.",
+    key="scope: environment/service",
+    model=Outcome,
+    writers="executors",
+    readers="learn, console, subscribers",
+    partitions=INCIDENT_PARTITIONS,
+    retention_seconds=365 * _DAY,
+)
+CONTROLS = Topic(
+    name="controls",
+    purpose="What people say: approve, reject, stop, resume, feedback.",
+    key="scope: environment/service, or * for global",
+    model=Control,
+    writers="console, command line",
+    readers="act, executors, learn",
+    partitions=1,
+    retention_seconds=365 * _DAY,
+)
+DEAD_LETTERS = Topic(
+    name="deadletters",
+    purpose="Records nobody could use: original bytes, reason, origin.",
+    key="id of the dead letter (its origin)",
+    model=DeadLetter,
+    writers="every stage",
+    readers="people",
+    partitions=1,
+    retention_seconds=30 * _DAY,
+    max_message_bytes=32 * _MIB,
+)
+
+CATALOGUE: tuple[Topic, ...] = (
+    RAW_METRICS,
+    RAW_LOGS,
+    RAW_ALERTS,
+    SIGNALS,
+    INCIDENTS,
+    DECISIONS,
+    ACTIONS,
+    LEARNING,
+    CONTROLS,
+    DEAD_LETTERS,
+)
+BY_NAME = {topic.name: topic for topic in CATALOGUE}
