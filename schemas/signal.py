@@ -26,14 +26,16 @@ class Origin(Model):
 class Signal(Record):
     """One subject departed from its normal, came back to it, or changed on purpose.
 
-    `firing` and `cleared` speak of a subject: a series, a log template, an alert. A `cleared` needs fresh samples
-    inside the normal range; silence never clears. `change` kinds are always `noted`: a deployment is not a fault.
+    `firing`, `cleared` and `adapted` speak of a subject: a series, a log template, an alert. A `cleared` needs fresh
+    samples inside the normal range it left; silence never clears. `adapted` says that the subject stayed where it
+    went for so long that this is its normal now, which is no recovery. `change` kinds are always `noted`: a
+    deployment is not a fault.
     """
 
     type: Literal["signal"] = "signal"
     id: str
     kind: SignalKind
-    state: Literal["firing", "cleared", "noted"]
+    state: Literal["firing", "cleared", "adapted", "noted"]
     entity: Entity
     subject: str = Field(description="stable id of the series, template or alert this is about")
     name: Name = Field(description="metric name, log template, alert name or event name")

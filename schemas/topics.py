@@ -55,6 +55,10 @@ class Topic:
         """Validator and serialiser of this topic's records."""
         return TypeAdapter(self.model)
 
+    def full_name(self, prefix: str) -> str:
+        """Name on the broker."""
+        return f"{prefix}.{self.name}"
+
     def config(self) -> dict[str, str]:
         """Topic configuration in Kafka's own words."""
         retention = self.retention_seconds if self.retention_seconds == _FOREVER else self.retention_seconds * 1000
@@ -153,7 +157,8 @@ CONTROLS = Topic(
     model=Control,
     writers="console, command line",
     readers="act, executors, learn",
-    partitions=1,
+    # As many as decisions: the act stage reads the approvals of a scope where it reads its decisions.
+    partitions=INCIDENT_PARTITIONS,
     retention_seconds=365 * _DAY,
 )
 DEAD_LETTERS = Topic(
@@ -180,4 +185,17 @@ CATALOGUE: tuple[Topic, ...] = (
     CONTROLS,
     DEAD_LETTERS,
 )
+# Not part of the contract: only the stage that wrote a snapshot can read it.
+STATE = Topic(
+    name="state",
+    purpose="Snapshots of stage state with their source offsets, in chunks of binary.",
+    key="stage/lane/partition, slot and chunk",
+    model=bytes,
+    writers="every stage",
+    readers="the same stage after a restart",
+    partitions=RAW_PARTITIONS,
+    retention_seconds=_FOREVER,
+    cleanup="compact",
+)
+
 BY_NAME = {topic.name: topic for topic in CATALOGUE}

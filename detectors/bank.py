@@ -1,0 +1,414 @@
+"""The series bank: what is known of every series of a partition, as arrays, judged once per event-time tick.
+
+`streams.kernel.detect` feeds it decoded columns and turns the verdicts into signals. All series of a tick go through
+one vectorised pass; a sample that is strong enough by itself is judged the moment it is read (`fold`), so that the
+tick does not hold it back.
+
+Event time only: what is emitted depends on the records and their order within the partition, never on how they were
+cut into batches. A tick closes when the newest event time seen, less the allowed lateness, has passed its end;
+samples of closed ticks are late: counted, not used.
+
+Baseline: robust centre and scale (median, median absolute deviation) of the last `window` calm ticks, refreshed
+every `REFRESH` ticks. While a series fires its baseline stands still, so that a fault does not become the normal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from enum import IntEnum
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors import evidence
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+# 1.4826 makes the median absolute deviation estimate a normal standard deviation (1 / 0.6745).
+MAD_TO_SIGMA = 1.4826
+# 1.2533 = sqrt(pi / 2) does the same for the mean absolute deviation, used where more than half of a history is
+# one and the same value and the median deviation is zero.
+MEAN_DEVIATION_TO_SIGMA = 1.2533
+# A departure below 2 % of the level is of no consequence, however quiet the series used to be.
+RELATIVE_SCALE_FLOOR = 0.02
+# Median and deviation of 64 values move little in 8 ticks, and recomputing them is most of a tick's cost.
+REFRESH = 8
+# Calm: a surprise below two decades, that is, within what one tick in a hundred shows anyway ...
+CALM_DECADES = 2.0
+# ... three times in a row, so that one lucky sample in the middle of a fault does not clear it.
+CALM_TICKS = 3
+# Event counts read zero when nothing is said. After a silence longer than this only the last ticks are filled in:
+# older zeros would have left the window anyway.
+DAY_NANOS = 86_400 * 1_000_000_000
+
+
+class Kind(IntEnum):
+    """How the samples of one tick become one number."""
+
+    GAUGE = 0  # their mean
+    COUNTER = 1  # increase per second since the tick before; a decrease is a reset, not a negative rate
+    COUNT = 2  # their sum; a tick without samples counts zero, because silence of events is a fact
+
+
+class Change(IntEnum):
+    """What a verdict says of a series."""
+
+    FIRING = 0
+    CLEARED = 1  # back inside the baseline it departed from
+    ADAPTED = 2  # it stayed where it went for so long that this is its normal now
+
+
+@dataclass(frozen=True, slots=True)
+class BankSettings:
+    """Sizes and limits; durations in ticks or nanoseconds of event time."""
+
+    tick_nanos: int = 1_000_000_000
+    lateness_nanos: int = 500_000_000
+    window: int = 64
+    warmup: int = 16
+    false_signals_per_day: float = 1.0
+    adapt_ticks: int = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A change of state of one series."""
+
+    series: int
+    change: Change
+    time_unix_nano: int
+    onset_unix_nano: int
+    observed: float
+    expected: float
+    scale: float
+    height: float
+
+
+@dataclass(slots=True)
+class _OpenTick:
+    """Samples of a tick that may still get more."""
+
+    series: list[Ints] = field(default_factory=list)
+    time: list[Ints] = field(default_factory=list)
+    value: list[Floats] = field(default_factory=list)
+
+
+_NOTHING = _OpenTick([np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)])
+
+
+@dataclass(slots=True)
+class _Columns:
+    """One row per series."""
+
+    kind: NDArray[np.int8]
+    filled: NDArray[np.int32]  # ticks ever pushed into the ring
+    centre: Floats
+    scale: Floats  # NaN until the first baseline: nothing is far from NaN
+    spread: NDArray[np.bool_]  # the history has any spread at all
+    height: Floats
+    firing: NDArray[np.bool_]
+    onset: Ints
+    since: Ints  # tick since which it fires
+    calm: NDArray[np.int16]
+    last_tick: Ints  # -1: row not in use
+    last_value: Floats
+    last_time: Ints
+    density: NDArray[np.float32]  # samples a tick, smoothed
+    looks: Floats  # the tail record: see `evidence.calibrate`
+    entered: Floats
+    excess: Floats
+    ring: NDArray[np.float32]  # [series, window]
+
+    @classmethod
+    def blank(cls, size: int, window: int) -> _Columns:
+        """Rows that know nothing."""
+        return cls(
+            kind=np.zeros(size, np.int8),
+            filled=np.zeros(size, np.int32),
+            centre=np.zeros(size),
+            scale=np.full(size, np.nan),
+            spread=np.zeros(size, np.bool_),
+            height=np.zeros(size),
+            firing=np.zeros(size, np.bool_),
+            onset=np.zeros(size, np.int64),
+            since=np.zeros(size, np.int64),
+            calm=np.zeros(size, np.int16),
+            last_tick=np.full(size, -1, np.int64),
+            last_value=np.full(size, np.nan),
+            last_time=np.zeros(size, np.int64),
+            density=np.ones(size, np.float32),
+            looks=np.zeros(size),
+            entered=np.zeros(size),
+            excess=np.zeros(size),
+            ring=np.zeros((size, window), np.float32),
+        )
+
+    def assign(self, rows: Any, other: _Columns) -> None:
+        """Copy `other` into `rows`."""
+        for column in fields(self):
+            getattr(self, column.name)[rows] = getattr(other, column.name)
+
+
+class SeriesBank:
+    """Ring buffers and baselines of all series of one partition.
+
+    Series are dense indices given by the caller, who also says their `Kind` on first sight (`ensure`).
+    """
+
+    def __init__(self, settings: BankSettings | None = None) -> None:
+        self.settings = settings or BankSettings()
+        self.columns = _Columns.blank(0, self.settings.window)
+        self.high = 0  # newest event time seen
+        self.closed = -1  # ticks below this are closed; -1: nothing seen yet
+        self.late = 0
+        self._open: dict[int, _OpenTick] = {}
+        self._counts: Ints = np.zeros(0, np.int64)  # rows of kind COUNT, for zero filling
+
+    @property
+    def watermark(self) -> int:
+        """Event time up to which everything has been judged; 0 before the first record."""
+        return max(0, self.high - self.settings.lateness_nanos)
+
+    def admit(self, rows: Ints, kinds: NDArray[np.int8]) -> None:
+        """Give `rows` to new series of these kinds; what the rows knew before is gone."""
+        if not len(rows):
+            return
+        window = self.settings.window
+        if (want := int(rows.max()) + 1) > (have := len(self.columns.kind)):
+            grown = _Columns.blank(max(want, 2 * have, 64), window)
+            grown.assign(slice(0, have), self.columns)
+            self.columns = grown
+        self.columns.assign(rows, _Columns.blank(1, window))
+        self.columns.kind[rows] = kinds
+        self._counts = np.flatnonzero(self.columns.kind == Kind.COUNT)
+
+    def idle_since(self, tick: int) -> Ints:
+        """Rows that were in use and have had no sample since `tick`."""
+        last = self.columns.last_tick
+        return np.flatnonzero((last >= 0) & (last < tick))
+
+    def fold(self, series: Ints, time: Ints, value: Floats) -> Iterator[Verdict]:
+        """Take in samples in the order they were read.
+
+        Args:
+            series: `[n]` row of each sample.
+            time: `[n]` event time, nanoseconds.
+            value: `[n]` finite values.
+
+        Yields:
+            Verdicts in event-time order.
+
+        """
+        if not len(series):
+            return
+        high = np.maximum(np.maximum.accumulate(time), self.high)
+        closing = (high - self.settings.lateness_nanos) // self.settings.tick_nanos
+        # The batch is cut where a record closes ticks: everything is judged against the same baseline however the
+        # records were batched.
+        cuts = np.flatnonzero(np.diff(closing, prepend=self.closed))
+        bounds = [*([0] if not len(cuts) or cuts[0] else []), *cuts.tolist(), len(series)]
+        for start, stop in pairwise(bounds):
+            part = slice(start, stop)
+            self.high = int(high[start])
+            yield from self._close_before(int(closing[start]))
+            yield from self._take(series[part], time[part], value[part])
+        self.high = int(high[-1])
+
+    def flush(self) -> Iterator[Verdict]:
+        """Close every tick there is: the end of a replay."""
+        if self._open:
+            yield from self._close_before(max(self._open) + 1)
+
+    def _take(self, series: Ints, time: Ints, value: Floats) -> Iterator[Verdict]:
+        tick = time // self.settings.tick_nanos
+        on_time = tick >= self.closed
+        if not on_time.all():
+            self.late += int(np.count_nonzero(~on_time))
+            series, time, value, tick = series[on_time], time[on_time], value[on_time], tick[on_time]
+        yield from self._judge_at_once(series, time, value, tick)
+        for one in np.unique(tick).tolist():
+            mine = tick == one
+            bucket = self._open.setdefault(one, _OpenTick())
+            bucket.series.append(series[mine])
+            bucket.time.append(time[mine])
+            bucket.value.append(value[mine])
+
+    def _judge_at_once(self, series: Ints, time: Ints, value: Floats, tick: Ints) -> Iterator[Verdict]:
+        """Fire on single samples whose evidence suffices alone; one sample is noisier than the mean of a tick."""
+        c = self.columns
+        scale = c.scale[series] * np.sqrt(np.maximum(c.density[series], 1.0))
+        with np.errstate(invalid="ignore"):
+            far = np.abs(value - c.centre[series]) > scale * _FAR
+        far &= (c.kind[series] == Kind.GAUGE) & ~c.firing[series] & c.spread[series]
+        for i in np.flatnonzero(far).tolist():
+            row = int(series[i])
+            surprise = evidence.calibrate(
+                evidence.decades((value[[i]] - c.centre[row]) / scale[i]),
+                c.looks[[row]],
+                c.entered[[row]],
+                c.excess[[row]],
+            )
+            height = float(evidence.accumulate(c.height[[row]], surprise)[0])
+            if c.firing[row] or height < self._threshold(float(c.density[row])):
+                continue
+            c.height[row], c.firing[row], c.onset[row], c.since[row] = height, True, time[i], tick[i]
+            yield self._verdict(row, Change.FIRING, int(time[i]), float(value[i]))
+
+    def _close_before(self, tick: int) -> Iterator[Verdict]:
+        if self.closed < 0:
+            self.closed = tick
+        if tick <= self.closed:
+            return
+        # Beyond the window older zeros are forgotten anyway; ticks with samples are always closed one by one.
+        fill_from = max(self.closed, tick - self.settings.window) if len(self._counts) else tick
+        due = sorted({t for t in self._open if t < tick} | set(range(fill_from, tick)))
+        for one in due:
+            yield from self._close(one, self._open.pop(one, None))
+        self.closed = tick
+
+    def _close(self, tick: int, bucket: _OpenTick | None) -> Iterator[Verdict]:
+        rows, values = self._aggregate(tick, bucket)
+        if not len(rows):
+            return
+        c = self.columns
+        known = c.filled[rows] >= self.settings.warmup
+        if known.any():
+            yield from self._judge(rows[known], values[known], tick)
+        calm = self._is_calm(rows)
+        self._push(rows[calm], values[calm])
+
+    def _aggregate(self, tick: int, bucket: _OpenTick | None) -> tuple[Ints, Floats]:
+        """One number per series of the tick, rows ascending."""
+        bucket = bucket or _NOTHING
+        series, time = np.concatenate(bucket.series), np.concatenate(bucket.time)
+        value = np.concatenate(bucket.value)
+        rows, inverse = np.unique(series, return_inverse=True)
+        number = np.bincount(inverse, minlength=len(rows)).astype(np.float64)
+        total = np.bincount(inverse, weights=value, minlength=len(rows))
+        c = self.columns
+        kind = c.kind[rows]
+        values = np.where(kind == Kind.COUNT, total, total / np.maximum(number, 1))
+        c.density[rows] += 0.125 * (number.astype(np.float32) - c.density[rows])
+        if (kind == Kind.COUNTER).any():
+            last = np.zeros(len(rows), np.int64)
+            last[inverse] = np.arange(len(inverse))  # of repeated indices the last assignment stands
+            values = self._rates(rows, time[last], value[last], values)
+        c.last_tick[rows] = tick
+        rows, values = self._fill_zeros(rows, values, tick)
+        keep = np.isfinite(values)
+        return rows[keep], values[keep]
+
+    def _rates(self, rows: Ints, time: Ints, newest: Floats, values: Floats) -> Floats:
+        """Replace counters by their increase per second since the tick before; the first sample has none."""
+        c = self.columns
+        counters = c.kind[rows] == Kind.COUNTER
+        with np.errstate(invalid="ignore", divide="ignore"):
+            rate = (newest - c.last_value[rows]) / ((time - c.last_time[rows]) / 1e9)
+        rate[~(rate >= 0)] = np.nan
+        c.last_value[rows[counters]], c.last_time[rows[counters]] = newest[counters], time[counters]
+        return np.where(counters, rate, values)
+
+    def _fill_zeros(self, rows: Ints, values: Floats, tick: int) -> tuple[Ints, Floats]:
+        c = self.columns
+        silent = self._counts[(c.last_tick[self._counts] >= 0) & (c.last_tick[self._counts] < tick)]
+        silent = np.setdiff1d(silent, rows, assume_unique=True)
+        if not len(silent):
+            return rows, values
+        rows, values = np.concatenate([rows, silent]), np.concatenate([values, np.zeros(len(silent))])
+        order = np.argsort(rows, kind="stable")
+        return rows[order], values[order]
+
+    def _judge(self, rows: Ints, values: Floats, tick: int) -> Iterator[Verdict]:
+        c = self.columns
+        raw = evidence.decades((values - c.centre[rows]) / c.scale[rows])
+        surprise = evidence.calibrate(raw, c.looks[rows], c.entered[rows], c.excess[rows])
+        limit = np.where(c.spread[rows], evidence.MAX_DECADES, evidence.MAX_DECADES_WITHOUT_SPREAD)
+        surprise = np.minimum(surprise, limit)
+        before = c.height[rows]
+        height = evidence.accumulate(before, surprise)
+        end = (tick + 1) * self.settings.tick_nanos
+        begins = (before <= 0) & (height > 0) & ~c.firing[rows]
+        c.onset[rows[begins]] = tick * self.settings.tick_nanos
+        c.height[rows] = height
+        self._learn_tail(rows, raw)
+        c.calm[rows] = np.where(raw < CALM_DECADES, c.calm[rows] + 1, 0)
+        fires = ~c.firing[rows] & (height >= self._threshold(1.0))
+        clears = c.firing[rows] & (c.calm[rows] >= CALM_TICKS)
+        adapts = c.firing[rows] & ~clears & (tick - c.since[rows] >= self.settings.adapt_ticks)
+        for change, which in ((Change.FIRING, fires), (Change.CLEARED, clears), (Change.ADAPTED, adapts)):
+            for i in np.flatnonzero(which).tolist():
+                yield self._verdict(int(rows[i]), change, end, float(values[i]))
+        c.firing[rows[fires]], c.since[rows[fires]] = True, tick
+        done = rows[clears | adapts]
+        c.firing[done], c.height[done], c.calm[done] = False, 0.0, 0
+        c.filled[rows[adapts]] = 0
+
+    def _learn_tail(self, rows: Ints, raw: Floats) -> None:
+        """Teach the tail records of the rows that are not under suspicion."""
+        c = self.columns
+        calm = self._is_calm(rows)
+        learned = rows[calm]
+        beyond = np.clip(raw[calm] - evidence.TAIL_FROM, 0.0, evidence.TAIL_MAX_EXCESS)
+        for column, news in ((c.looks, 1.0), (c.entered, beyond > 0), (c.excess, beyond)):
+            column[learned] = column[learned] * evidence.TAIL_FADE + news
+
+    def _is_calm(self, rows: Ints) -> NDArray[np.bool_]:
+        """Rows whose values may be learned from: they do not fire, nor are they half-way to it."""
+        c = self.columns
+        calm: NDArray[np.bool_] = ~c.firing[rows] & (c.height[rows] < self._threshold(1.0) / 2)
+        return calm
+
+    def _verdict(self, row: int, change: Change, time: int, observed: float) -> Verdict:
+        c = self.columns
+        return Verdict(
+            series=row,
+            change=change,
+            time_unix_nano=time,
+            onset_unix_nano=int(c.onset[row]),
+            observed=observed,
+            expected=float(c.centre[row]),
+            scale=float(c.scale[row]),
+            height=float(c.height[row]),
+        )
+
+    def _push(self, rows: Ints, values: Floats) -> None:
+        """Append one calm value to each row's history and refresh the baselines that are due."""
+        c, window = self.columns, self.settings.window
+        c.ring[rows, c.filled[rows] % window] = values
+        c.filled[rows] += 1
+        # Staggered by row, so that no tick pays for all; the first baseline is due at the end of the warm-up.
+        filled = c.filled[rows]
+        due = rows[
+            (filled == self.settings.warmup) | ((filled > self.settings.warmup) & ((filled + rows) % REFRESH == 0))
+        ]
+        if len(due):
+            self._refresh(due)
+
+    def _refresh(self, rows: Ints) -> None:
+        c = self.columns
+        lengths = np.minimum(c.filled[rows], self.settings.window)
+        for length in np.unique(lengths).tolist():
+            mine = rows[lengths == length]
+            history = c.ring[mine, :length].astype(np.float64)
+            centre = np.median(history, axis=1)
+            deviation = np.abs(history - centre[:, None])
+            spread = np.median(deviation, axis=1) * MAD_TO_SIGMA
+            flat = spread <= 0
+            spread[flat] = deviation[flat].mean(axis=1) * MEAN_DEVIATION_TO_SIGMA
+            floor = np.maximum(np.abs(centre) * RELATIVE_SCALE_FLOOR, np.finfo(np.float32).tiny)
+            c.centre[mine], c.spread[mine], c.scale[mine] = centre, spread > 0, np.maximum(spread, floor)
+
+    def _threshold(self, samples_per_tick: float) -> float:
+        """Height to fire at: the false signals allowed in a day, over all series in use and all looks at them."""
+        in_use = max(1, int(np.count_nonzero(self.columns.last_tick >= 0)))
+        tests = in_use * samples_per_tick * DAY_NANOS / self.settings.tick_nanos
+        return evidence.threshold(tests, self.settings.false_signals_per_day)
+
+
+# Distance in scales at which one sample can carry more than nine decades: below it no threshold is reachable
+# (one series a second for a day needs ln(86400) / 1.99 + 1 = 6.7), so it only saves the exact computation.
+_FAR = 20.0

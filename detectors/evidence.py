@@ -1,0 +1,90 @@
+"""Evidence against "this series behaves as it always did": tail probabilities and their accumulation over time.
+
+Called by `detectors.bank` for all series of a tick at once. What comes out is the strength of an excursion and the
+threshold it must pass, both in decades (powers of ten of probability), so that they can be read aloud.
+"""
+
+from __future__ import annotations
+
+from math import exp, log
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtr
+
+Floats = NDArray[np.float64]
+
+# Degrees of freedom of the Student tail. Window means of latencies and rates have tails far heavier than the normal;
+# four degrees keep the variance finite and ask for about 20 robust standard deviations where the normal asks for 5.
+TAIL_DEGREES = 4.0
+# What a single tick may contribute: probabilities below 1e-18 say more about the tail model than about the series.
+MAX_DECADES = 18.0
+# A history without any spread has no scale, only the fact that this never happened in it. 3.5 decades make three
+# ticks in a row enough, and one lone blip never enough.
+MAX_DECADES_WITHOUT_SPREAD = 3.5
+# The tail beyond one decade is learned per series (peaks over threshold): how often it is entered, and how far in.
+# Under the Student model one look in ten enters it, by 1 / ln 10 decades on average. That counts as much as a
+# hundred looks of the series itself.
+TAIL_FROM = 1.0
+TAIL_SHARE = 0.1
+TAIL_MEAN = 0.4343
+TAIL_PRIOR_LOOKS = 100.0
+# Looks fade with a memory of 512 ticks, so that the tail follows a series that changes its character.
+TAIL_FADE = 1.0 - 1.0 / 512.0
+# An excess teaches no more than this: one real fault must not make the series deaf.
+TAIL_MAX_EXCESS = 5.0
+# Evidence below one decade is chance: it drains the sum instead of feeding it (the reference value of the CUSUM).
+ALLOWANCE = 1.0
+# Lundberg exponent of the sum: the root r of E[exp(r (X - 1))] = 1 for X = -log10(uniform), i.e. of
+# L / (L - r) = exp(r) with L = ln 10. Under the null an excursion reaches height h with probability < exp(-r h).
+LUNDBERG = 1.9868
+
+
+def decades(deviation: Floats) -> Floats:
+    """Surprise of robust deviations, -log10 of the two-sided Student tail probability, at most `MAX_DECADES`.
+
+    Args:
+        deviation: `[n]` distances from the centre in units of robust scale.
+
+    """
+    tail = 2.0 * stdtr(TAIL_DEGREES, -np.abs(deviation))
+    with np.errstate(divide="ignore"):
+        surprise: Floats = -np.log10(tail)
+    return np.minimum(surprise, MAX_DECADES)
+
+
+def calibrate(surprise: Floats, looks: Floats, entered: Floats, excess: Floats) -> Floats:
+    """Turn model surprise into surprise against the series' own tail (peaks over threshold; Siffer et al., 2017).
+
+    The log of a power-law tail is exponential, so the mean excess is Hill's (1975) estimate of the tail index.
+
+    Args:
+        surprise: `[n]` decades under the Student model.
+        looks: `[n]` faded number of calm looks at each series.
+        entered: `[n]` how many of them went beyond `TAIL_FROM`.
+        excess: `[n]` sum of how far they went beyond it, decades.
+
+    """
+    share = (TAIL_PRIOR_LOOKS * TAIL_SHARE + entered) / (TAIL_PRIOR_LOOKS + looks)
+    prior = TAIL_PRIOR_LOOKS * TAIL_SHARE
+    mean = (prior * TAIL_MEAN + excess) / (prior + entered)
+    beyond = (surprise - TAIL_FROM) * np.minimum(1.0, TAIL_MEAN / mean) - np.log10(share)
+    return np.where(surprise > TAIL_FROM, np.minimum(beyond, surprise), np.minimum(surprise, -np.log10(share)))
+
+
+def accumulate(height: Floats, surprise: Floats) -> Floats:
+    """One step of the one-sided CUSUM (Page, 1954) on the surprise of `[n]` series."""
+    return np.maximum(0.0, height + surprise - ALLOWANCE)
+
+
+def threshold(tests: float, false_per_tests: float) -> float:
+    """Height at which calm telemetry crosses `false_per_tests` times in `tests` ticks, at most.
+
+    The union bound over ticks of Lundberg's inequality; it needs no independence between series.
+    """
+    return log(max(tests, 1.0) / false_per_tests) / LUNDBERG
+
+
+def excursion_p_value(height: float) -> float:
+    """Upper bound of the probability of an excursion this high in calm telemetry."""
+    return min(1.0, exp(-LUNDBERG * height))

@@ -1,0 +1,292 @@
+"""Signals to incidents, in event time: the pure kernel of the correlate stage.
+
+One `Correlator` serves one partition of the signals topic; every scope (environment/service) lies in one partition.
+Signals are released in event-time order behind the watermark, so that incidents do not depend on how the sources
+interleaved. The rules:
+
+* An incident opens when at least two independent subjects of a scope fire: on two instances, or under two names.
+  An alert of another system opens one after `group_wait`; a lone series only after `lone_wait`.
+* It is revised when its class changes, and otherwise at most every `group_interval`.
+* It is resolved when nothing of it has fired for `resolve_after`. It is never reopened: a recurrence is a new one.
+* A signal that comes after the watermark has passed it joins as of now. It is counted, and undoes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+
+from pydantic import Field
+
+from detectors.classify import classify
+from detectors.root_cause import rank_causes
+from schemas.envelope import NANOS, Model
+from schemas.incident import Classification, Incident, incident_id
+from schemas.raw import Severity
+from schemas.signal import Progress, Signal
+from streams.kernel.watermark import EventTimeBuffer, Watermarks
+
+# What one incident record carries, and what one scope remembers: a storm must not grow either without bound.
+MAX_SIGNALS = 256
+MAX_CHANGES = 32
+# Ids of signals already taken, kept for as long as a crash may repeat them: far longer than a snapshot interval.
+REPEAT_HORIZON_NANOS = 3600 * NANOS
+
+
+@dataclass(frozen=True, slots=True)
+class CorrelateRules:
+    """Durations of event time, in nanoseconds."""
+
+    group_wait: int = 2 * NANOS
+    group_interval: int = 5 * NANOS
+    lone_wait: int = 30 * NANOS
+    change_window: int = 600 * NANOS
+    resolve_after: int = 10 * NANOS
+
+
+class Scope(Model):
+    """What is known of one environment/service. Replaced, never mutated."""
+
+    changes: tuple[Signal, ...] = ()
+    active: dict[str, Signal] = Field(default_factory=dict)
+    evidence: dict[str, Signal] = Field(default_factory=dict)
+    joined: int = 0
+    incident: Incident | None = None
+    due: int | None = None
+
+
+class CorrelatorState(Model):
+    """A snapshot: everything the kernel knows."""
+
+    scopes: dict[str, Scope]
+    reached: dict[str, int]
+    idle: tuple[str, ...]
+    waiting: tuple[Signal, ...]
+    taken: dict[str, int]
+    released: int
+    late: int
+
+
+class Correlator:
+    """The kernel for one partition of signals."""
+
+    def __init__(self, rules: CorrelateRules, state: CorrelatorState | None = None) -> None:
+        self.rules = rules
+        self.late = state.late if state else 0
+        self._scopes: dict[str, Scope] = dict(state.scopes) if state else {}
+        self._taken: dict[str, int] = dict(state.taken) if state else {}
+        self._released = state.released if state else 0
+        self._watermarks = Watermarks(state.reached, set(state.idle)) if state else Watermarks()
+        self._timers = [(scope.due, name) for name, scope in self._scopes.items() if scope.due is not None]
+        heapify(self._timers)
+        self._waiting: EventTimeBuffer[Signal] = EventTimeBuffer()
+        for signal in state.waiting if state else ():
+            self._waiting.add(signal.time_unix_nano, signal.id, signal)
+
+    @property
+    def holding(self) -> int:
+        """Signals that wait for the watermark."""
+        return len(self._waiting)
+
+    def snapshot(self) -> CorrelatorState:
+        """Everything needed to go on from here."""
+        return CorrelatorState(
+            scopes=self._scopes,
+            reached=self._watermarks.reached,
+            idle=tuple(sorted(self._watermarks.idle)),
+            waiting=tuple(self._waiting.items()),
+            taken=self._taken,
+            released=self._released,
+            late=self.late,
+        )
+
+    def take(self, record: Signal | Progress) -> list[Incident]:
+        """Take one record; returns the incident revisions it leads to, in event-time order."""
+        if isinstance(record, Progress):
+            self._watermarks.observe(record.source, record.time_unix_nano, idle=record.idle)
+            return self._release()
+        if record.id in self._taken:
+            return []
+        self._taken[record.id] = record.time_unix_nano
+        if record.time_unix_nano <= self._released:
+            self.late += 1
+            return self._apply(record, self._released)
+        self._waiting.add(record.time_unix_nano, record.id, record)
+        return self._release()
+
+    def excuse(self) -> list[Incident]:
+        """Stop waiting for the sources that hold the oldest signal back."""
+        oldest = self._waiting.next_time()
+        if oldest is None:
+            return []
+        self._watermarks.excuse(oldest)
+        if self._watermarks.current < oldest:  # no source is known yet: nothing says that more is to come
+            self._watermarks.observe("-", oldest, idle=True)
+        return self._release()
+
+    def _release(self) -> list[Incident]:
+        """Play signals and timers up to the watermark, in event-time order; at equal times signals go first."""
+        until = self._watermarks.current
+        revisions: list[Incident] = []
+        while True:
+            signal_at = self._waiting.next_time()
+            timer_at, scope = self._next_timer()
+            if signal_at is not None and signal_at <= until and (timer_at is None or signal_at <= timer_at):
+                revisions += self._apply(self._waiting.pop(), signal_at)
+            elif timer_at is not None and timer_at <= until:
+                revisions += self._settle(scope, self._scopes[scope].model_copy(update={"due": None}), timer_at)
+            else:
+                break
+        self._released = max(self._released, until)
+        self._forget_taken()
+        return revisions
+
+    def _next_timer(self) -> tuple[int | None, str]:
+        """Find the earliest timer that still stands; timers moved or dropped since they were set are skipped."""
+        while self._timers:
+            at, name = self._timers[0]
+            if name in self._scopes and self._scopes[name].due == at:
+                return at, name
+            heappop(self._timers)
+        return None, ""
+
+    def _forget_taken(self) -> None:
+        horizon = self._released - REPEAT_HORIZON_NANOS
+        for identity in [i for i, time in self._taken.items() if time < horizon]:
+            del self._taken[identity]
+
+    def _apply(self, signal: Signal, now: int) -> list[Incident]:
+        name = signal.entity.scope
+        scope = self._scopes.get(name, Scope())
+        if signal.kind == "change":
+            recent = [c for c in scope.changes if c.onset_unix_nano >= now - self.rules.change_window]
+            scope = scope.model_copy(update={"changes": (*recent, signal)[-MAX_CHANGES:]})
+        elif signal.state == "firing":
+            scope = scope.model_copy(
+                update={
+                    "active": {**scope.active, signal.subject: signal},
+                    "evidence": _strongest({**scope.evidence, signal.id: signal}),
+                    "joined": scope.joined + 1,
+                }
+            )
+        else:
+            active = {subject: s for subject, s in scope.active.items() if subject != signal.subject}
+            scope = scope.model_copy(update={"active": active})
+        return self._settle(name, scope, now)
+
+    def _settle(self, name: str, scope: Scope, now: int) -> list[Incident]:
+        """Bring a scope's incident in line with its signals, and set the timer for what has to wait."""
+        scope = self._open_or_revise(scope, now) if scope.active else self._calm(scope, now)
+        before = self._scopes.get(name)
+        if scope == Scope():
+            self._scopes.pop(name, None)
+        else:
+            self._scopes[name] = scope
+            if scope.due is not None:
+                heappush(self._timers, (scope.due, name))
+        revised = scope.incident
+        if revised is None or (before is not None and before.incident == revised):
+            return []
+        if revised.status == "resolved":
+            self._scopes[name] = Scope(changes=scope.changes)
+        return [revised]
+
+    def _open_or_revise(self, scope: Scope, now: int) -> Scope:
+        if scope.incident is None:
+            opens_at = self._opens_at(scope)
+            if opens_at > now:
+                return scope.model_copy(update={"due": opens_at})
+            return scope.model_copy(update={"incident": self._revision(scope, now), "due": None})
+        current, revised = scope.incident, self._revision(scope, now)
+        if _says_the_same(current, revised):
+            return scope
+        may_at = current.updated_unix_nano + self.rules.group_interval
+        if now < may_at and revised.classification.label == current.classification.label:
+            return scope.model_copy(update={"due": may_at})
+        return scope.model_copy(update={"incident": revised, "due": None})
+
+    def _calm(self, scope: Scope, now: int) -> Scope:
+        """Nothing fires: forget what never became an incident, resolve what did once the calm has lasted."""
+        if scope.incident is None:
+            return Scope(changes=scope.changes)
+        if scope.due is not None and not scope.incident.active_subjects:
+            return scope
+        if scope.incident.active_subjects:
+            # The first revision that says "nothing fires" goes out at once: people wait for it.
+            revised = self._revision(scope, now)
+            return scope.model_copy(update={"incident": revised, "due": now + self.rules.resolve_after})
+        resolved = scope.incident.model_copy(
+            update={
+                "revision": scope.incident.revision + 1,
+                "status": "resolved",
+                "updated_unix_nano": now,
+                "resolved_unix_nano": now,
+            }
+        )
+        return scope.model_copy(update={"incident": resolved, "due": None})
+
+    def _opens_at(self, scope: Scope) -> int:
+        """Event time at which this evidence suffices to open an incident."""
+        active = list(scope.active.values())
+        if len({s.entity.instance for s in active}) > 1 or len({(s.kind, s.name) for s in active}) > 1:
+            return 0
+        if any(s.kind == "alert" for s in active):
+            return min(s.time_unix_nano for s in active) + self.rules.group_wait
+        return min(s.time_unix_nano for s in active) + self.rules.lone_wait
+
+    def _revision(self, scope: Scope, now: int) -> Incident:
+        signals = sorted(scope.evidence.values(), key=lambda s: (s.time_unix_nano, s.id))
+        first, current = signals[0], scope.incident
+        onset = current.onset_unix_nano if current else min(s.onset_unix_nano for s in signals)
+        classification = classify(signals, scope.changes)
+        return Incident(
+            id=current.id if current else incident_id(first.entity.scope, onset),
+            revision=current.revision + 1 if current else 1,
+            status="open",
+            environment=first.entity.environment,
+            service=first.entity.service,
+            onset_unix_nano=onset,
+            opened_unix_nano=current.opened_unix_nano if current else now,
+            updated_unix_nano=now,
+            severity=_severity(signals),
+            title=_title(first.entity.scope, signals, classification),
+            classification=classification,
+            root_causes=rank_causes(signals, scope.changes),
+            signals=tuple(signals),
+            signal_count=scope.joined,
+            active_subjects=tuple(sorted(scope.active)),
+        )
+
+
+def _says_the_same(one: Incident, other: Incident) -> bool:
+    return (one.active_subjects, one.signal_count, one.classification) == (
+        other.active_subjects,
+        other.signal_count,
+        other.classification,
+    )
+
+
+def _strongest(evidence: dict[str, Signal]) -> dict[str, Signal]:
+    """At most `MAX_SIGNALS` signals: the least probable under calm, ties by id."""
+    if len(evidence) <= MAX_SIGNALS:
+        return evidence
+    kept = sorted(evidence.values(), key=lambda s: (1.0 if s.p_value is None else s.p_value, s.id))[:MAX_SIGNALS]
+    return {signal.id: signal for signal in kept}
+
+
+_RANK: dict[Severity, int] = {"low": 0, "medium": 1, "high": 2, "critical": 3}
+
+
+def _severity(signals: Sequence[Signal]) -> Severity:
+    """Take what alerts say, and at least high when users see errors."""
+    said = [s.attributes.get("severity") for s in signals if s.kind == "alert"]
+    found: list[Severity] = [level for level in _RANK if level in said]
+    found.append("high" if any("error" in s.name for s in signals) else "medium")
+    return max(found, key=lambda level: _RANK[level])
+
+
+def _title(scope: str, signals: Sequence[Signal], classification: Classification) -> str:
+    names = list(dict.fromkeys(s.name for s in signals))
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    return f"{classification.label.replace('_', ' ')} in {scope}: {shown}"[:1024]

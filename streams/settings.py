@@ -1,0 +1,178 @@
+"""Every setting of ReflexArc, from environment variables and one TOML file.
+
+Read by the command line, which hands each role the group it needs; nothing else looks at the environment. Variables
+are named `REFLEXARC_<GROUP>__<FIELD>` (two underscores), and win over the file, which is `reflexarc.toml` in the
+working directory or the path in `REFLEXARC_CONFIG`.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from actions.policy import PolicySettings
+from schemas.errors import ConfigurationError
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Group(BaseModel):
+    """A group of settings: a misspelt name is an error, not a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class KafkaSettings(Group):
+    """How to reach Kafka. No `bootstrap_servers`: the embedded broker is started."""
+
+    bootstrap_servers: str | None = None
+    """Comma-separated host:port list."""
+    topic_prefix: str = "reflexarc"
+    """Topics are named `<prefix>.<name>`; consumer groups `<prefix>-<stage>`."""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    sasl_username: str | None = None
+    sasl_password: str | None = Field(default=None, repr=False)
+    ssl_cafile: Path | None = None
+    ssl_certfile: Path | None = None
+    ssl_keyfile: Path | None = None
+    ssl_check_hostname: bool = True
+    replication_factor: Annotated[int, Field(ge=1)] = 1
+    """Of topics that ReflexArc creates; 3 in production."""
+    rebalance_timeout_seconds: Seconds = 60
+    session_timeout_seconds: Seconds = 30
+    heartbeat_interval_seconds: Seconds = 3
+
+
+class LedgerSettings(Group):
+    """How to reach Redis or Valkey. No `url`: the embedded Valkey is started."""
+
+    url: str | None = Field(default=None, repr=False)
+    """redis:// or rediss:// URL."""
+    key_prefix: str = "reflexarc"
+    lease_seconds: Seconds = 30
+    """An executor that says nothing for this long has lost its action to another."""
+
+
+class DetectSettings(Group):
+    """The detect stage."""
+
+    tick_seconds: Seconds = 1.0
+    """Event time between two looks at a series; samples in between are averaged."""
+    lateness_seconds: Annotated[float, Field(ge=0)] = 0.5
+    """How far behind the newest record of its partition a record may lie and still count."""
+    future_seconds: Seconds = 60
+    """A record further ahead of its broker timestamp than this has a wrong clock and is dead-lettered."""
+    window: Annotated[int, Field(ge=16, le=4096)] = 64
+    """Ticks of history a series keeps."""
+    warmup: Annotated[int, Field(ge=8)] = 16
+    """Ticks of history before a series is judged."""
+    max_series: Annotated[int, Field(ge=1)] = 1_000_000
+    """Per worker. Beyond it new series are counted and reported, not kept."""
+    series_ttl_seconds: Seconds = 3600
+    """A series without samples for this long is forgotten."""
+    false_signals_per_day: Annotated[float, Field(gt=0)] = 1.0
+    """How many false signals a day one partition's series may raise together, if their tails are as modelled."""
+    adapt_seconds: Seconds = 3600
+    """A series that stays abnormal for this long has a new normal; that is no recovery, and is said so."""
+
+
+class CorrelateSettings(Group):
+    """The correlate stage."""
+
+    group_wait_seconds: Annotated[float, Field(ge=0)] = 2.0
+    """Event time that an alert of another system waits for company before it opens an incident of its own."""
+    group_interval_seconds: Seconds = 5.0
+    """At least this long between two revisions of an open incident."""
+    change_window_seconds: Seconds = 600
+    """A change is a candidate cause of what begins within this long after it."""
+    resolve_after_seconds: Annotated[float, Field(ge=0)] = 10.0
+    """An incident is resolved when nothing of it has fired for this long."""
+    lone_wait_seconds: Seconds = 30.0
+    """Evidence from one subject alone opens an incident when it has lasted for this long."""
+    max_hold_seconds: Seconds = 2.0
+    """A source that holds the watermark back for this long of wall-clock time is no longer waited for."""
+
+
+class ExecutorSettings(Group):
+    """Executor workers."""
+
+    name: str = Field(default_factory=lambda: f"{os.uname().nodename}-{os.getpid()}")
+    max_in_flight: Annotated[int, Field(ge=1)] = 16
+    """Actions one executor runs at a time."""
+
+
+class ConsoleSettings(Group):
+    """The HTTP API and the pages."""
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8480
+
+
+class StateSettings(Group):
+    """Snapshots of a stage's state."""
+
+    snapshot_interval_seconds: Seconds = 10.0
+    """At most this much telemetry is read again after a crash."""
+
+
+class Settings(BaseSettings):
+    """All groups. See `docs/settings.md`, which is generated from here."""
+
+    model_config = SettingsConfigDict(env_prefix="REFLEXARC_", env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    kafka: KafkaSettings = KafkaSettings()
+    ledger: LedgerSettings = LedgerSettings()
+    detect: DetectSettings = DetectSettings()
+    correlate: CorrelateSettings = CorrelateSettings()
+    executor: ExecutorSettings = Field(default_factory=ExecutorSettings)
+    console: ConsoleSettings = ConsoleSettings()
+    state: StateSettings = StateSettings()
+    policy: PolicySettings = PolicySettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=config_path())
+        return init_settings, env_settings, toml
+
+
+def config_path() -> Path | None:
+    """Path of the TOML file: what `REFLEXARC_CONFIG` names, or `reflexarc.toml` here, or none."""
+    named = os.environ.get("REFLEXARC_CONFIG")
+    if named is not None:
+        return Path(named)
+    local = Path("reflexarc.toml")
+    return local if local.exists() else None
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        ConfigurationError: naming each wrong setting.
+
+    """
+    path = config_path()
+    if path is not None and not path.exists():
+        raise ConfigurationError(f"REFLEXARC_CONFIG names {path}, which does not exist")
+    try:
+        return Settings()
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise ConfigurationError(f"settings ({path or 'environment'}): {faults}") from None

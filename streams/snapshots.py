@@ -1,0 +1,94 @@
+"""Snapshots on the compacted state topic: saving one, and finding the newest when a partition is assigned.
+
+Called by `streams.stage`. Saving goes through the stage's own producer and counts only when every chunk is
+acknowledged; loading reads the state partition from its beginning, which compaction keeps short.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+from confluent_kafka import Consumer, TopicPartition
+
+from schemas.errors import TemporaryError
+from schemas.topics import STATE
+from streams.kernel.checkpoint import Assembler, Snapshot, cut
+
+# (topic, key, value, partition): resolves when the broker has it.
+SendBytes = Callable[[str, bytes, bytes, int], Awaitable[None]]
+# A broker that says nothing for this long while a snapshot is read is down; the assignment is retried.
+POLL_SECONDS = 10.0
+
+
+class Snapshots:
+    """Reads and writes snapshots. `identity` is stage/lane/partition; its partition decides where it lies."""
+
+    def __init__(self, client_config: Mapping[str, Any], topic_prefix: str, send: SendBytes) -> None:
+        self._config = dict(client_config)
+        self._topic = STATE.full_name(topic_prefix)
+        self._send = send
+        self._partitions: int | None = None
+
+    async def save(self, identity: str, partition: int, snapshot: Snapshot) -> None:
+        """Write a snapshot; on return it is durable."""
+        where = partition % await self._count()
+        chunks = cut(identity, snapshot)
+        await asyncio.gather(*(self._send(self._topic, key, value, where) for key, value in chunks[:-1]))
+        # The manifest makes the chunks valid, so it must not overtake them.
+        await self._send(self._topic, *chunks[-1], where)
+
+    async def load(self, identities: Mapping[str, int]) -> dict[str, Snapshot]:
+        """Newest whole snapshot of each identity (name to partition) that has one."""
+        count = await self._count()
+        wanted: dict[int, list[Assembler]] = {}
+        for identity, partition in identities.items():
+            wanted.setdefault(partition % count, []).append(Assembler(identity))
+        await asyncio.to_thread(self._read, wanted)
+        found = ((a.identity, a.latest()) for assemblers in wanted.values() for a in assemblers)
+        return {identity: snapshot for identity, snapshot in found if snapshot is not None}
+
+    async def _count(self) -> int:
+        if self._partitions is None:
+            self._partitions = await asyncio.to_thread(self._partition_count)
+        return self._partitions
+
+    def _consumer(self) -> Consumer:
+        # A group id is demanded by the client and never used: partitions are assigned by hand, nothing is committed.
+        return Consumer({**self._config, "group.id": f"{self._topic}-reader", "enable.auto.commit": False})
+
+    def _partition_count(self) -> int:
+        consumer = self._consumer()
+        try:
+            found = consumer.list_topics(self._topic, timeout=POLL_SECONDS).topics[self._topic]
+        finally:
+            consumer.close()
+        if not found.partitions:
+            raise TemporaryError(f"topic {self._topic} does not exist yet; `reflexarc topics` creates it")
+        return len(found.partitions)
+
+    def _read(self, wanted: Mapping[int, Iterable[Assembler]]) -> None:
+        consumer = self._consumer()
+        try:
+            for partition, assemblers in wanted.items():
+                self._read_partition(consumer, partition, list(assemblers))
+        finally:
+            consumer.close()
+
+    def _read_partition(self, consumer: Consumer, partition: int, assemblers: list[Assembler]) -> None:
+        low, high = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=POLL_SECONDS)
+        if high <= low:
+            return
+        consumer.assign([TopicPartition(self._topic, partition, low)])
+        position = low
+        while position < high:
+            messages = consumer.consume(500, timeout=POLL_SECONDS)
+            if not messages:
+                raise TemporaryError(f"{self._topic}/{partition}: no answer at offset {position} of {high}")
+            for message in messages:
+                if message.error() is not None:
+                    raise TemporaryError(f"{self._topic}/{partition}: {message.error()}")
+                position = message.offset() + 1
+                for assembler in assemblers:
+                    assembler.add(message.key() or b"", message.value() or b"")

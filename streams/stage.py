@@ -1,0 +1,232 @@
+"""Run pure kernels over batches: the one place where a stage meets Kafka.
+
+A stage is a set of lanes; a lane is one or more input topics with equal partitioning and a kernel per partition. For
+every batch: drop what the kernel's snapshot already holds, let the kernel take the rest, await every send, note the
+offset, and snapshot now and then. The order makes the guarantees: a batch is acknowledged only after its output is
+durable; a crash in between repeats output with the same ids; and on assignment a kernel goes on from its snapshot's
+offsets, so that its state is always the fold of exactly the records before them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Protocol
+
+from schemas.codec import decode, encode
+from schemas.dead_letter import dead_letter
+from schemas.envelope import Record
+from schemas.errors import RecordError, Rejection
+from schemas.topics import BY_NAME, DEAD_LETTERS, Topic
+from streams.kernel.checkpoint import Snapshot
+from streams.snapshots import Snapshots
+from streams.transport import Batch
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """One record to publish. `partition` None: by key."""
+
+    topic: Topic
+    key: bytes
+    record: Record
+    partition: int | None = None
+
+
+class Kernel(Protocol):
+    """Pure state machine of one partition of a lane."""
+
+    def take(self, topic: Topic, batch: Batch) -> list[Emit]:
+        """Fold one batch of one input topic."""
+
+    def wake(self) -> list[Emit]:
+        """Give the kernel a moment of wall-clock time, about twice a second; most have nothing to do."""
+
+    def snapshot(self) -> bytes:
+        """State to go on from."""
+
+
+# (partition, state or None) -> kernel
+MakeKernel = Callable[[int, bytes | None], Kernel]
+# (full topic name, key, value, partition or None): resolves when the broker has it.
+Send = Callable[[str, bytes, bytes, int | None], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Input topics that share a kernel per partition."""
+
+    name: str
+    inputs: tuple[Topic, ...]
+    make: MakeKernel
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A named set of lanes; one consumer group."""
+
+    name: str
+    lanes: tuple[Lane, ...]
+
+    @property
+    def inputs(self) -> tuple[Topic, ...]:
+        return tuple(topic for lane in self.lanes for topic in lane.inputs)
+
+
+@dataclass(slots=True)
+class Counters:
+    """What a stage has done since it started."""
+
+    records: int = 0
+    batches: int = 0
+    emitted: int = 0
+    dead_letters: int = 0
+    busy_seconds: float = 0.0
+    snapshots: int = 0
+
+
+@dataclass(slots=True)
+class _Slot:
+    """One kernel and how far it has read."""
+
+    identity: str
+    partition: int
+    kernel: Kernel
+    generation: int
+    saved_at: float
+    next_offsets: dict[str, int] = field(default_factory=dict)
+    dirty: bool = False
+    # Folding, sending and saving one after the other: a snapshot never sees a state ahead of its offsets.
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class StageRunner:
+    """Feeds one stage. The Faust agents call `handle`, the transport's hooks `assigned` and `revoked`."""
+
+    def __init__(
+        self,
+        stage: Stage,
+        *,
+        topic_prefix: str,
+        send: Send,
+        snapshots: Snapshots,
+        snapshot_interval: float,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self.stage = stage
+        self.counters = Counters()
+        self._prefix = topic_prefix
+        self._send = send
+        self._snapshots = snapshots
+        self._interval = snapshot_interval
+        self._clock = clock
+        self._lanes = {topic.name: lane for lane in stage.lanes for topic in lane.inputs}
+        self._slots: dict[str, _Slot] = {}
+        # One thread: kernels never run side by side, and the event loop stays free for heartbeats and sends.
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{stage.name}-kernel")
+
+    async def assigned(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Restore the kernels of newly assigned (topic, partition) pairs; returns the offsets to start from."""
+        identities = {self._identity(topic, partition): partition for topic, partition in partitions}
+        found = await self._snapshots.load(identities)
+        starts: dict[tuple[str, int], int] = {}
+        for topic, partition in partitions:
+            identity = self._identity(topic, partition)
+            snapshot = found.get(identity)
+            if identity not in self._slots:
+                self._slots[identity] = self._open(identity, topic, partition, snapshot)
+            if snapshot is not None and topic in snapshot.next_offsets:
+                starts[topic, partition] = snapshot.next_offsets[topic]
+        return starts
+
+    async def revoked(self, partitions: Sequence[tuple[str, int]]) -> None:
+        """Save and drop the kernels of revoked partitions; whoever gets them goes on from there."""
+        for identity in {self._identity(topic, partition) for topic, partition in partitions}:
+            slot = self._slots.pop(identity, None)
+            if slot is not None:
+                await self._save_last(slot)
+
+    async def handle(self, batch: Batch) -> None:
+        """Take one batch to its end: folded, its output durable, its offset noted."""
+        slot = self._slots.get(self._identity(batch.topic, batch.partition))
+        if slot is None:
+            return  # revoked while the batch was on its way: its new owner reads it again
+        async with slot.lock:
+            fresh = batch.since(slot.next_offsets.get(batch.topic, 0))
+            if not fresh.offsets:
+                return
+            started = self._clock()
+            await self._publish(await self._run(self._take, slot, self._topic(batch.topic), fresh))
+            slot.next_offsets[batch.topic] = fresh.offsets[-1] + 1
+            slot.dirty = True
+            self.counters.records += len(fresh.offsets)
+            self.counters.batches += 1
+            self.counters.busy_seconds += self._clock() - started
+            await self._save_when_due(slot)
+
+    async def wake(self) -> None:
+        """Let every kernel act on the passing of time, and save what is due."""
+        for slot in list(self._slots.values()):
+            async with slot.lock:
+                await self._publish(await self._run(slot.kernel.wake))
+                await self._save_when_due(slot)
+
+    async def close(self) -> None:
+        """Save everything: a clean stop leaves nothing to fold again."""
+        for slot in list(self._slots.values()):
+            await self._save_last(slot)
+        self._thread.shutdown(wait=False)
+
+    def _take(self, slot: _Slot, topic: Topic, batch: Batch) -> list[Emit]:
+        try:
+            return slot.kernel.take(topic, batch)
+        except Exception as error:  # a bug in a kernel must not stop the stream
+            log.exception("%s: %s offsets %d-%d", slot.identity, topic.name, batch.offsets[0], batch.offsets[-1])
+            fault = RecordError(Rejection.PROCESSING_FAILED, f"{type(error).__name__}: {error}")
+            return [self_letter(self.stage.name, batch, i, fault) for i in range(len(batch.offsets))]
+
+    async def _publish(self, emits: Sequence[Emit]) -> None:
+        if not emits:
+            return
+        self.counters.emitted += len(emits)
+        self.counters.dead_letters += sum(emit.topic is DEAD_LETTERS for emit in emits)
+        sends = (self._send(e.topic.full_name(self._prefix), e.key, encode(e.record), e.partition) for e in emits)
+        await asyncio.gather(*sends)
+
+    async def _save_when_due(self, slot: _Slot) -> None:
+        if slot.dirty and self._clock() - slot.saved_at >= self._interval:
+            await self._save(slot)
+
+    async def _save_last(self, slot: _Slot) -> None:
+        async with slot.lock:
+            if slot.dirty:
+                await self._save(slot)
+
+    async def _save(self, slot: _Slot) -> None:
+        slot.generation += 1
+        slot.saved_at, slot.dirty = self._clock(), False
+        offsets = dict(slot.next_offsets)
+        state = await self._run(slot.kernel.snapshot)
+        await self._snapshots.save(slot.identity, slot.partition, Snapshot(slot.generation, offsets, state))
+        self.counters.snapshots += 1
+
+    def _open(self, identity: str, topic: str, partition: int, snapshot: Snapshot | None) -> _Slot:
+        kernel = self._lanes[self._topic(topic).name].make(partition, snapshot.state if snapshot else None)
+        slot = _Slot(identity, partition, kernel, snapshot.generation if snapshot else 0, self._clock())
+        slot.next_offsets.update(snapshot.next_offsets if snapshot else {})
+        return slot
+
+    def _topic(self, full_name: str) -> Topic:
+        return BY_NAME[full_name.removeprefix(f"{self._prefix}.")]
+
+    def _identity(self, full_name: str, partition: int) -> str:
+        return f"{self.stage.name}/{self._lanes[self._topic(full_name).name].name}/{partition}"
+
+    async def _run(self, work: Callable[..., Any], *args: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
