@@ -23,6 +23,17 @@ class Operation(Model):
     params: dict[str, Any] = Field(default_factory=dict)
 
 
+class Precondition(Model):
+    """What must hold of the target's live state, read just before apply; otherwise the action is refused.
+
+    `operand` is a literal, or `{"$state": "/pointer"}`: another part of the same state.
+    """
+
+    pointer: str = Field(description="JSON pointer into the observed state; `*` stands for every array element")
+    relation: Literal["present", "equals", "differs"]
+    operand: Any = None
+
+
 class Verification(Model):
     """What must be better, and when that may be judged.
 
@@ -49,6 +60,7 @@ class ActionCommand(Record):
     target: Entity
     apply: Operation
     revert: Operation | None = Field(description="None: irreversible, never autonomous")
+    preconditions: tuple[Precondition, ...] = ()
     verification: Verification
     tier: Tier
     approved_by: str | None = Field(default=None, description="the person, where the tier asked for one")

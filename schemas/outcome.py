@@ -1,7 +1,7 @@
 """Outcomes: what became of an action command. The learning topic.
 
 Written by executors, durable before the command's offset is committed; read by the learning stage. Exactly one
-final outcome exists per action id; a repeat carries the same id.
+final outcome exists per action that was tried; a repeat carries the same id.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from schemas.action import Tier
 from schemas.envelope import Entity, Model, Name, Record, TimeUnixNano, content_id
 
 
@@ -46,9 +47,11 @@ class Outcome(Record):
     playbook_version: int
     step: Name
     target: Entity
+    tier: Tier = Field(description="tier it was carried out at")
     result: Result
     verification: Literal["better", "worse", "inconclusive", "not_run"]
     reason: str
+    escalate: bool = Field(default=False, description="a person is needed")
     before: dict[str, Any] = Field(default_factory=dict, description="state of the target before apply")
     after: dict[str, Any] = Field(default_factory=dict, description="state of the target at the end")
     evidence: tuple[str, ...] = Field(default=(), description="ids of the signals that verification rested on")
@@ -56,6 +59,10 @@ class Outcome(Record):
     executor: str
 
 
-def outcome_id(action: str) -> str:
-    """One final outcome per action."""
-    return content_id("outcome", action)
+def outcome_id(action: str, decision: str | None = None) -> str:
+    """One final outcome per action that was tried; one per command (name its decision) for those that were not.
+
+    A command that expired or was refused changed nothing, so a later decision may want the same action again; its
+    outcome is then a new one.
+    """
+    return content_id("outcome", action) if decision is None else content_id("outcome", action, decision)

@@ -1,0 +1,120 @@
+"""How far a playbook is trusted on one service of one environment, and how that trust is earned and lost.
+
+The learning stage folds every outcome into a `Reliability`; the policy reads it. Pure, but for `Reliabilities`, which
+keeps the folds in Redis.
+
+Verified success has a Beta posterior with a uniform prior. What counts is its lower bound (5th percentile): with no
+failure it passes 0.60 after 5 successes and 0.80 after 13, so that a few lucky runs do not earn much. Trust is lost
+faster than it is earned: one action that had to be taken back, or whose effect is unknown, caps the tier one below
+what it was, until a person lifts the cap or the lower bound, counted from there on, earns it anew.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.special import betaincinv
+
+from schemas.action import Tier
+from schemas.envelope import Name
+from schemas.outcome import Outcome, Result
+
+TIERS: tuple[Tier, ...] = ("observe", "recommend", "approve", "autonomous")
+
+# Repeats of an outcome arrive within a redelivery or a replay of the learning topic from its last commit: minutes.
+# At the busiest rate the rails allow by default (20 actions an hour), 256 reach back half a day.
+REMEMBERED_OUTCOMES = 256
+# An action that could not be applied changed nothing: once is an accident, twice in ten is not.
+RECENT = 10
+FAILED_TOO_OFTEN = 2
+
+_HARMFUL = frozenset({Result.REVERTED, Result.UNDONE_FAILED, Result.UNKNOWN})
+_EVIDENCE = _HARMFUL | {Result.VERIFIED, Result.FAILED}
+
+
+def lower(tier: Tier) -> Tier:
+    """Step down one tier."""
+    return TIERS[max(0, TIERS.index(tier) - 1)]
+
+
+def at_most(tier: Tier, ceiling: Tier) -> Tier:
+    return min(tier, ceiling, key=TIERS.index)
+
+
+class EarningSettings(BaseModel):
+    """What a playbook must have shown before a higher tier is suggested."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    percentile: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Of the posterior of verified success: its lower bound."""
+    recommend: Annotated[float, Field(ge=0, lt=1)] = 0.30
+    """Lower bound for `recommend`: with no failure, 2 successes."""
+    approve: Annotated[float, Field(ge=0, lt=1)] = 0.60
+    """Lower bound for `approve`: with no failure, 5 successes."""
+    autonomous: Annotated[float, Field(ge=0, lt=1)] = 0.80
+    """Lower bound for `autonomous`: with no failure, 13 successes."""
+
+
+class Reliability(BaseModel):
+    """What became of a playbook's actions on one service of one environment."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    environment: Name
+    service: Name
+    playbook: Name
+    successes: int = 0
+    failures: int = 0
+    cap: Tier | None = None
+    """Highest tier it may have since it was demoted."""
+    because: str = ""
+    """Why it was demoted."""
+    recent: tuple[Result, ...] = ()
+    outcome_ids: tuple[str, ...] = ()
+
+    def lower_bound(self, percentile: float) -> float:
+        """Compute what the rate of verified success exceeds with probability 1 - percentile."""
+        return float(betaincinv(1 + self.successes, 1 + self.failures, percentile))
+
+    def earned(self, settings: EarningSettings) -> Tier:
+        """Highest tier that the record justifies."""
+        bound = self.lower_bound(settings.percentile)
+        needed: dict[Tier, float] = {
+            "autonomous": settings.autonomous,
+            "approve": settings.approve,
+            "recommend": settings.recommend,
+        }
+        return next((tier for tier, least in needed.items() if bound >= least), "observe")
+
+
+def fold(record: Reliability, outcome: Outcome) -> Reliability:
+    """Add one outcome. The same outcome again changes nothing."""
+    if outcome.id in record.outcome_ids or outcome.result not in _EVIDENCE:
+        return record
+    recent = (*record.recent, outcome.result)[-RECENT:]
+    good = outcome.result is Result.VERIFIED
+    folded = record.model_copy(
+        update={
+            "successes": record.successes + good,
+            "failures": record.failures + (not good),
+            "recent": recent,
+            "outcome_ids": (*record.outcome_ids, outcome.id)[-REMEMBERED_OUTCOMES:],
+        }
+    )
+    reason = _why_demoted(outcome, recent)
+    if reason is None:
+        return folded
+    # What was learnt before the demotion does not count towards earning the tier anew.
+    cap = lower(outcome.tier if record.cap is None else at_most(outcome.tier, record.cap))
+    return folded.model_copy(update={"cap": cap, "because": reason, "successes": 0, "recent": ()})
+
+
+def _why_demoted(outcome: Outcome, recent: tuple[Result, ...]) -> str | None:
+    if outcome.result in _HARMFUL:
+        return f"action {outcome.action_id} ended {outcome.result}: {outcome.reason}"[:500]
+    failed = recent.count(Result.FAILED)
+    if outcome.result is Result.FAILED and failed >= FAILED_TOO_OFTEN:
+        return f"{failed} of the last {len(recent)} actions could not be applied"
+    return None

@@ -1,0 +1,130 @@
+"""The catalogue of playbooks: YAML files in, checked playbooks out, every fault with its file, line and field.
+
+Read once at the start by the decide stage, and by `reflexarc playbooks check|list|explain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from actions.playbook import Playbook
+from schemas.envelope import content_id
+from schemas.errors import ConfigurationError
+from schemas.incident import Incident
+
+SHIPPED = Path(__file__).parent / "playbooks"
+
+Location = tuple[str | int, ...]
+
+
+class Catalog:
+    """Playbooks by name."""
+
+    def __init__(self, playbooks: Iterable[Playbook]) -> None:
+        self._by_name = {playbook.name: playbook for playbook in sorted(playbooks, key=lambda item: item.name)}
+
+    def __iter__(self) -> Iterator[Playbook]:
+        return iter(self._by_name.values())
+
+    def __len__(self) -> int:
+        return len(self._by_name)
+
+    def get(self, name: str) -> Playbook | None:
+        return self._by_name.get(name)
+
+    def serving(self, incident: Incident) -> Playbook | None:
+        """Choose the playbook for an incident: of several, the one with most conditions, then the first by name."""
+        fitting = [playbook for playbook in self if playbook.serves_incident(incident)]
+        return max(fitting, key=lambda playbook: len(playbook.serves.signals), default=None)
+
+    @property
+    def version(self) -> str:
+        """Identity of the content of all playbooks."""
+        return content_id("catalog", [playbook.model_dump(mode="json") for playbook in self])
+
+
+def load(*folders: Path) -> Catalog:
+    """Read every `*.yaml` of the folders; the shipped ones when none is given.
+
+    Raises:
+        ConfigurationError: naming every fault of every file.
+
+    """
+    playbooks: dict[str, Playbook] = {}
+    faults: list[str] = []
+    for path in (path for folder in folders or (SHIPPED,) for path in sorted(folder.glob("*.yaml"))):
+        try:
+            playbook = parse(path.read_text(encoding="utf-8"), str(path))
+        except ConfigurationError as error:
+            faults.append(str(error))
+            continue
+        if playbook.name in playbooks:
+            faults.append(f"{path}:1: name: another file defines {playbook.name} too")
+        playbooks[playbook.name] = playbook
+    if faults:
+        raise ConfigurationError("\n".join(faults))
+    return Catalog(playbooks.values())
+
+
+def parse(text: str, file: str) -> Playbook:
+    """Check one playbook.
+
+    Raises:
+        ConfigurationError: one line a fault, as `file:line: field: what is wrong`.
+
+    """
+    try:
+        alias = next((event for event in yaml.parse(text) if isinstance(event, yaml.AliasEvent)), None)
+        if alias is not None:
+            # A reader sees every step in full, and no file expands into gigabytes.
+            line = alias.start_mark.line + 1 if alias.start_mark else 1
+            raise ConfigurationError(f"{file}:{line}: aliases are not read; write it out")
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        document = yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ConfigurationError(f"{file}:{line}: {error.problem}") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigurationError(f"{file}:1: {error}") from None
+    if node is None:
+        raise ConfigurationError(f"{file}:1: the file is empty")
+    lines = dict(_lines(node, (), file))
+    try:
+        return Playbook.model_validate(document)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_faults(error, lines, file))) from None
+
+
+def _faults(error: ValidationError, lines: Mapping[Location, int], file: str) -> Iterator[str]:
+    faults = error.errors(include_url=False, include_context=False, include_input=False)
+    places = [fault["loc"] for fault in faults]
+    for fault, at in zip(faults, places, strict=True):
+        # A list whose only item is at fault is reported as too short as well; the item's own fault says it better.
+        if fault["type"] == "too_short" and any(other[: len(at)] == at and other != at for other in places):
+            continue
+        # What is missing has no line of its own: that of what should hold it.
+        held = next(at[:length] for length in range(len(at), -1, -1) if at[:length] in lines)
+        yield f"{file}:{lines[held]}: {'.'.join(map(str, at)) or 'playbook'}: {fault['msg']}"
+
+
+def _lines(node: yaml.Node, at: Location, file: str) -> Iterator[tuple[Location, int]]:
+    """Walk the document: the line of every value, by its path. Refuse what YAML would silently overwrite."""
+    yield at, node.start_mark.line + 1
+    for key, line, child in _children(node):
+        if isinstance(node, yaml.MappingNode) and sum(key == other for other, _, _ in _children(node)) > 1:
+            raise ConfigurationError(f"{file}:{line}: {key}: given twice")
+        yield from _lines(child, (*at, key), file)
+        yield (*at, key), line
+
+
+def _children(node: yaml.Node) -> list[tuple[Any, int, yaml.Node]]:
+    if isinstance(node, yaml.MappingNode):
+        return [(key.value, key.start_mark.line + 1, value) for key, value in node.value]
+    if isinstance(node, yaml.SequenceNode):
+        return [(index, value.start_mark.line + 1, value) for index, value in enumerate(node.value)]
+    return []

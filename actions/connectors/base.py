@@ -1,0 +1,190 @@
+"""What a connector is: the hands of the executor on one kind of system.
+
+The executor calls `observe` (what is there now), `plan` (what is missing), `apply` (do it), `verify` (did it take
+hold) and `revert` (put back what was there). A connector declares the permissions it needs and writes nothing until
+its settings enable it. Parameters are data: the only indirection in them is `{"$state": "/pointer"}`, a part of the
+target's state as it was before the first change.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from schemas.action import Operation, Precondition
+from schemas.codec import describe
+from schemas.errors import PermanentError, RefusedError
+
+State = dict[str, Any]
+
+# An outcome carries the state before and after, and a record may have 1 MiB: a quarter of that for both together.
+MAX_STATE_BYTES = 128 * 1024
+
+
+class Params(BaseModel):
+    """Base of an operation's parameters: a misspelt one is an error in the playbook, not a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Permission:
+    """One right that a connector needs on the system it acts on."""
+
+    access: str
+    resource: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What `apply` would do. `satisfied`: nothing, the desired state is there."""
+
+    satisfied: bool
+    summary: str
+    change: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """Whether the system reached the desired state in time."""
+
+    reached: bool
+    detail: str
+    state: State
+
+
+class Connector(ABC):
+    """One configured system."""
+
+    permissions: ClassVar[tuple[Permission, ...]]
+    operations: ClassVar[Mapping[str, type[Params]]]
+
+    def __init__(self, *, enabled: bool, call_seconds: float) -> None:
+        # Read-only until enabled.
+        self.enabled = enabled
+        # The longest that one changing call can take. An executor makes none with less than this left on its lease.
+        self.call_seconds = call_seconds
+
+    @abstractmethod
+    async def observe(self, operation: Operation) -> State:
+        """Read the live state that `operation` is about."""
+
+    @abstractmethod
+    def plan(self, operation: Operation, before: State, now: State) -> Plan:
+        """Work out what is missing. Touches nothing."""
+
+    @abstractmethod
+    async def apply(self, operation: Operation, before: State, key: str) -> None:
+        """Bring the desired state about. The same `key` asks for the same change, however often it is sent.
+
+        Raises:
+            TemporaryError: it may or may not have been applied; observe before another try.
+            PermanentError: the system refused it.
+
+        """
+
+    @abstractmethod
+    async def verify(self, operation: Operation, before: State) -> Convergence:
+        """Wait, bounded, until the system has reached the desired state."""
+
+    async def revert(self, applied: Operation, undo: Operation, before: State, key: str) -> None:
+        """Put back what was there before `applied`, unless someone has changed it since: that is then theirs.
+
+        Raises:
+            RefusedError: the state is neither what we left nor what was there before.
+
+        """
+        now = await self.observe(undo)
+        if self.plan(undo, before, now).satisfied:
+            return
+        if not self.plan(applied, before, now).satisfied:
+            raise RefusedError("the target was changed by someone else since; not reverting over it")
+        await self.apply(undo, before, key)
+
+    async def close(self) -> None:
+        """Release connections."""
+        return
+
+    def params(self, operation: Operation) -> Params:
+        """Validate the parameters of `operation`."""
+        return validate_params(self.operations, operation)
+
+
+def validate_params(operations: Mapping[str, type[Params]], operation: Operation) -> Params:
+    """Validate an operation against those a connector knows.
+
+    Raises:
+        PermanentError: unknown operation or wrong parameters.
+
+    """
+    model = operations.get(operation.operation)
+    if model is None:
+        known = ", ".join(sorted(operations))
+        raise PermanentError(f"{operation.connector} has no operation {operation.operation}; it has: {known}")
+    try:
+        return model.model_validate(operation.params)
+    except ValidationError as error:
+        raise PermanentError(f"{operation.connector} {operation.operation}: {describe(error)}") from None
+
+
+def resolve(value: Any, state: State) -> Any:
+    """Replace every `{"$state": "/pointer"}` in `value` by that part of `state`.
+
+    Raises:
+        PermanentError: the state has no such part.
+
+    """
+    if isinstance(value, Mapping):
+        if set(value) == {"$state"}:
+            return _one(state, str(value["$state"]))
+        return {key: resolve(item, state) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [resolve(item, state) for item in value]
+    return value
+
+
+def select(document: Any, pointer: str) -> list[Any]:
+    """Find what a JSON pointer (RFC 6901, and `*` for every element of an array) names; nothing if it is absent."""
+    found = [document]
+    for step in pointer.split("/")[1:]:
+        found = [child for parent in found for child in _children(parent, step)]
+    return found
+
+
+def _children(parent: Any, step: str) -> list[Any]:
+    if isinstance(parent, list):
+        if step == "*":
+            return parent
+        return [parent[int(step)]] if step.isdecimal() and int(step) < len(parent) else []
+    name = step.replace("~1", "/").replace("~0", "~")
+    return [parent[name]] if isinstance(parent, Mapping) and name in parent else []
+
+
+def _one(state: State, pointer: str) -> Any:
+    found = select(state, pointer)
+    if len(found) != 1:
+        raise PermanentError(f"{pointer} names {len(found)} parts of the observed state, expected one")
+    return found[0]
+
+
+def all_equal(state: State, pointer: str, wanted: Any) -> bool:
+    """Whether the pointer names at least one part of `state` and all it names equal `wanted`."""
+    found = select(state, pointer)
+    return bool(found) and all(part == wanted for part in found)
+
+
+def unmet(precondition: Precondition, state: State) -> str | None:
+    """Say why a precondition does not hold of `state`; None when it does."""
+    found = [part for part in select(state, precondition.pointer) if part is not None]
+    if not found:
+        return f"{precondition.pointer} is absent"
+    if precondition.relation == "present":
+        return None
+    operand = resolve(precondition.operand, state)
+    wrong = [part for part in found if (part == operand) is (precondition.relation == "differs")]
+    return f"{precondition.pointer} is {wrong[0]!r:.100}, which must not be" if wrong else None

@@ -1,0 +1,225 @@
+"""Any HTTP API that keeps a desired state: read it with GET, change it with one request, poll until it converges.
+
+Called by the executor through `Connector`. A change carries an `Idempotency-Key`, so that a repeat after a lost
+answer is the same change. Redirects are never followed (they could carry the token to another host), answers are
+read to a bounded size, and temporary errors are tried again with exponential back-off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+from urllib.parse import quote
+
+import httpx
+import orjson
+from pydantic import AfterValidator, Field
+
+from actions.connectors.base import (
+    MAX_STATE_BYTES,
+    Connector,
+    Convergence,
+    Params,
+    Permission,
+    Plan,
+    State,
+    all_equal,
+    resolve,
+)
+from actions.connectors.settings import HttpEndpoint
+from schemas.action import Operation
+from schemas.errors import PermanentError, TemporaryError
+
+# The whole answer is held in memory once, before the parts worth keeping are taken from it.
+MAX_RESPONSE_BYTES = 1024 * 1024
+ATTEMPTS = 4
+# 0.25 + 0.5 + 1 s between the four attempts: a restart of a proxy passes, a person does not wait.
+BACKOFF_SECONDS = 0.25
+# A server may ask for more patience than that, but not for more than one lease would bear.
+MAX_RETRY_AFTER_SECONDS = 2.0
+POLL_SECONDS = 0.25
+
+Sleep = Callable[[float], Awaitable[None]]
+
+
+def _safe_segment(segment: str) -> str:
+    if segment in {"", ".", ".."}:
+        raise ValueError("a path segment must not be empty, '.' or '..'")
+    return segment
+
+
+Segments = Annotated[tuple[Annotated[str, AfterValidator(_safe_segment)], ...], Field(min_length=1)]
+
+
+class Desired(Params):
+    """One part of the state and the value it must have: a literal or `{"$state": "/pointer"}`."""
+
+    pointer: Annotated[str, Field(pattern="^/")]
+    equals: Any
+
+
+class SetParams(Params):
+    """Parameters of `set`. Paths are lists of segments, each escaped: a service named `../admin` stays a name."""
+
+    read: Segments
+    write: Segments
+    method: Literal["PUT", "PATCH", "POST"] = "PUT"
+    body: Any = None
+    keep: tuple[str, ...] = Field(default=(), description="top-level members worth recording; all when empty")
+    desired: Annotated[tuple[Desired, ...], Field(min_length=1)]
+    converged: tuple[Desired, ...] = Field(default=(), description="what must come true once `desired` is set")
+    converge_seconds: Annotated[float, Field(gt=0, le=600)] = 30.0
+
+
+class HttpConnector(Connector):
+    """One HTTP endpoint of the settings."""
+
+    permissions = (
+        Permission("read", "GET on the `read` paths", "observe the target before and after"),
+        Permission("write", "the `write` paths of enabled playbooks", "bring the desired state about"),
+    )
+    operations = {"set": SetParams}  # noqa: RUF012 - a ClassVar by its declaration in Connector
+
+    def __init__(
+        self,
+        settings: HttpEndpoint,
+        *,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Sleep = asyncio.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        waits = (ATTEMPTS - 1) * MAX_RETRY_AFTER_SECONDS
+        super().__init__(enabled=settings.enabled, call_seconds=ATTEMPTS * settings.timeout_seconds + waits)
+        self._sleep = sleep
+        self._monotonic = monotonic
+        self._client = httpx.AsyncClient(
+            base_url=str(settings.base_url),
+            headers=_headers(settings),
+            timeout=settings.timeout_seconds,
+            follow_redirects=False,
+            # A proxy from the environment would see the token.
+            trust_env=False,
+            verify=ssl.create_default_context(cafile=settings.ca_file),
+            transport=transport,
+        )
+
+    async def observe(self, operation: Operation) -> State:
+        params = self._set(operation)
+        return _state(await self._request("GET", params.read), params)
+
+    def plan(self, operation: Operation, before: State, now: State) -> Plan:
+        params = self._set(operation)
+        missing = _missing(params.desired, before, now)
+        change = {"method": params.method, "path": _path(params.write), "body": resolve(params.body, before)}
+        return Plan(not missing, "; ".join(missing) or "already as desired", change)
+
+    async def apply(self, operation: Operation, before: State, key: str) -> None:
+        if not self.enabled:
+            raise PermanentError(f"{operation.connector} is read-only; enable it in the settings to act")
+        params = self._set(operation)
+        body = orjson.dumps(resolve(params.body, before))
+        await self._request(params.method, params.write, body=body, headers={"Idempotency-Key": key})
+
+    async def verify(self, operation: Operation, before: State) -> Convergence:
+        params = self._set(operation)
+        deadline = self._monotonic() + params.converge_seconds
+        now: State = {}
+        missing = ["it could not be read"]
+        while True:
+            # An API that restarts while it converges is not a failure yet.
+            with contextlib.suppress(TemporaryError):
+                now = await self.observe(operation)
+                missing = _missing(params.desired + params.converged, before, now)
+                if not missing:
+                    return Convergence(reached=True, detail="as desired", state=now)
+            if self._monotonic() >= deadline:
+                detail = f"after {params.converge_seconds:g} s: {'; '.join(missing)}"
+                return Convergence(reached=False, detail=detail, state=now)
+            await self._sleep(POLL_SECONDS)
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    def _set(self, operation: Operation) -> SetParams:
+        params = self.params(operation)
+        assert isinstance(params, SetParams)  # noqa: S101 - the only operation there is
+        return params
+
+    async def _request(
+        self, method: str, path: Segments, *, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> bytes:
+        target = f"{method} {_path(path)}"
+        for attempt in range(ATTEMPTS):
+            try:
+                status, retry_after, answer = await self._once(method, _path(path), body, headers)
+            except httpx.TransportError as error:
+                problem, retry_after = f"{type(error).__name__}: {error}", None
+            else:
+                if 200 <= status < 300:
+                    return answer
+                problem = f"{status} {answer[:200].decode(errors='replace')}".strip()
+                if status != 429 and status < 500:
+                    raise PermanentError(f"{target}: {problem}")
+            if attempt < ATTEMPTS - 1:
+                await self._sleep(_delay(attempt, retry_after))
+        raise TemporaryError(f"{target}: {problem} ({ATTEMPTS} attempts)", delay=BACKOFF_SECONDS * 2**ATTEMPTS)
+
+    async def _once(
+        self, method: str, path: str, body: bytes | None, headers: dict[str, str] | None
+    ) -> tuple[int, str | None, bytes]:
+        content_type = {} if body is None else {"Content-Type": "application/json"}
+        request = self._client.build_request(method, path, content=body, headers={**content_type, **(headers or {})})
+        response = await self._client.send(request, stream=True)
+        try:
+            return response.status_code, response.headers.get("Retry-After"), await _read(response)
+        finally:
+            await response.aclose()
+
+
+def _headers(settings: HttpEndpoint) -> dict[str, str]:
+    accept = {"Accept": "application/json", "User-Agent": "reflexarc"}
+    if settings.token is None:
+        return accept
+    return accept | {"Authorization": f"Bearer {settings.token.get_secret_value()}"}
+
+
+def _path(segments: Segments) -> str:
+    # Relative to the base URL, which may have a path of its own.
+    return "/".join(quote(segment, safe="") for segment in segments)
+
+
+async def _read(response: httpx.Response) -> bytes:
+    answer = bytearray()
+    async for chunk in response.aiter_bytes():
+        answer += chunk
+        if len(answer) > MAX_RESPONSE_BYTES:
+            raise PermanentError(f"answer of {response.url.path} exceeds {MAX_RESPONSE_BYTES} bytes")
+    return bytes(answer)
+
+
+def _delay(attempt: int, retry_after: str | None) -> float:
+    if retry_after is not None and retry_after.isdecimal():
+        return min(float(retry_after), MAX_RETRY_AFTER_SECONDS)
+    return BACKOFF_SECONDS * 2.0**attempt
+
+
+def _state(answer: bytes, params: SetParams) -> State:
+    try:
+        document = orjson.loads(answer)
+    except orjson.JSONDecodeError as error:
+        raise PermanentError(f"GET {_path(params.read)}: not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise PermanentError(f"GET {_path(params.read)}: expected an object, got {type(document).__name__}")
+    state = {name: document[name] for name in params.keep if name in document} if params.keep else document
+    if len(orjson.dumps(state)) > MAX_STATE_BYTES:
+        raise PermanentError(f"GET {_path(params.read)}: over {MAX_STATE_BYTES} bytes; narrow it by `keep`")
+    return state
+
+
+def _missing(desired: tuple[Desired, ...], before: State, now: State) -> list[str]:
+    wanted = [(item.pointer, resolve(item.equals, before)) for item in desired]
+    return [f"{pointer} is not {value!r:.100}" for pointer, value in wanted if not all_equal(now, pointer, value)]

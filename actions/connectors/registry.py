@@ -1,0 +1,31 @@
+"""The kinds of connectors there are, and those the settings configure.
+
+The catalogue asks for the parameters that a kind's operations take; the executor asks for the configured ones. A
+playbook names a connector as `<kind>.<name>`: the kind fixes what it can do, the name is looked up in the settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from actions.connectors.base import Connector
+from actions.connectors.http import HttpConnector
+from actions.connectors.settings import ConnectorsSettings
+
+KINDS: Mapping[str, type[Connector]] = {"http": HttpConnector}
+
+
+def kind_of(connector: str) -> type[Connector] | None:
+    """Class of a connector by its name in a playbook."""
+    return KINDS.get(connector.partition(".")[0])
+
+
+def build(settings: ConnectorsSettings) -> dict[str, Connector]:
+    """Make every configured connector."""
+    return {f"http.{name}": HttpConnector(endpoint) for name, endpoint in settings.http.items()}
+
+
+async def close(connectors: Mapping[str, Connector]) -> None:
+    """Release the connections of all."""
+    for connector in connectors.values():
+        await connector.close()

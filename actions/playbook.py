@@ -1,0 +1,205 @@
+"""One playbook: which incidents it serves, and its ladder of steps from mild to harsh.
+
+Read from YAML by the catalogue, chosen and filled in by the policy. A step names a connector, what to apply and how
+to take it back, what must hold of live state first, what must be better afterwards, and its risk.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Annotated, Any, Literal, TypedDict, Unpack
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from actions.connectors.base import validate_params
+from actions.connectors.registry import KINDS, kind_of
+from actions.templates import NAMES, render, values_for
+from schemas.action import ActionCommand, Operation, Precondition, Tier, Verification, action_id
+from schemas.envelope import NANOS, Entity
+from schemas.errors import PermanentError
+from schemas.incident import Incident
+from schemas.signal import SignalKind
+
+Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+
+
+class Part(BaseModel):
+    """Part of a playbook: a misspelt field is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SignalCondition(Part):
+    """Holds when some signal of the incident is of this kind and its name matches the pattern (`*`, `?`)."""
+
+    kind: SignalKind
+    name: str = "*"
+
+    def holds(self, incident: Incident) -> bool:
+        return any(item.kind == self.kind and fnmatchcase(item.name, self.name) for item in incident.signals)
+
+
+class Serves(Part):
+    """Incidents this playbook is for: one of the classes, and every condition."""
+
+    classes: Annotated[tuple[str, ...], Field(min_length=1)]
+    signals: tuple[SignalCondition, ...] = ()
+
+
+class Call(Part):
+    """An operation of the step's connector; strings in the parameters may hold placeholders."""
+
+    operation: str
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class LivePrecondition(Part):
+    """See `schemas.action.Precondition`."""
+
+    pointer: Annotated[str, Field(pattern="^/")]
+    relation: Literal["present", "equals", "differs"]
+    operand: Any = None
+
+
+class StepVerification(Part):
+    """When the incident's subjects may be judged after apply, and until when."""
+
+    stabilisation_seconds: Annotated[float, Field(ge=0)]
+    within_seconds: Annotated[float, Field(gt=0)]
+
+    @model_validator(mode="after")
+    def _judged_before_the_deadline(self) -> StepVerification:
+        if self.within_seconds <= self.stabilisation_seconds:
+            raise ValueError("within_seconds must exceed stabilisation_seconds, or nothing can ever be verified")
+        return self
+
+
+class Risk(Part):
+    """What the step can do at worst."""
+
+    reversible: bool
+    reach: Literal["instance", "service"]
+
+
+class Step(Part):
+    """One rung of the ladder."""
+
+    name: Slug
+    target: Literal["service", "cause_instance"] = "service"
+    """`service`: as a whole. `cause_instance`: the instance that the likeliest cause names."""
+    connector: Annotated[str, Field(pattern=r"^[a-z]+\.[a-z0-9_-]+$")]
+    preconditions: tuple[LivePrecondition, ...] = ()
+    apply: Call
+    revert: Call | None = None
+    verification: StepVerification
+    risk: Risk
+
+    @field_validator("connector")
+    @classmethod
+    def _known_kind(cls, name: str) -> str:
+        if kind_of(name) is None:
+            raise ValueError(f"no such kind of connector; there are: {', '.join(KINDS)}")
+        return name
+
+    @model_validator(mode="after")
+    def _reversible_steps_revert(self) -> Step:
+        if self.risk.reversible and self.revert is None:
+            raise ValueError("a reversible step states its revert")
+        for call in filter(None, (self.apply, self.revert)):
+            self._check(call)
+        return self
+
+    def _check(self, call: Call) -> None:
+        # Each placeholder as itself: the parameters are then checked as they will be, but for the values' contents.
+        kind = kind_of(self.connector)
+        assert kind is not None  # noqa: S101 - its own validator ran first
+        operation = self._operation(call, {name: name for name in NAMES})
+        try:
+            validate_params(kind.operations, operation)
+        except PermanentError as error:
+            raise ValueError(str(error)) from None
+
+    def target_in(self, incident: Incident) -> Entity:
+        """Find the entity that this step acts on.
+
+        Raises:
+            PermanentError: the incident does not name one.
+
+        """
+        service = Entity(environment=incident.environment, service=incident.service)
+        if self.target == "service":
+            return service
+        cause = incident.root_causes[0].entity if incident.root_causes else None
+        if cause is None or cause.instance is None or cause.scope != service.scope:
+            raise PermanentError(f"step {self.name}: the likeliest cause is not an instance of {service.scope}")
+        return cause
+
+    def _operation(self, call: Call, values: dict[str, str]) -> Operation:
+        try:
+            params = render(call.params, values)
+        except PermanentError as error:
+            raise ValueError(str(error)) from None
+        return Operation(connector=self.connector, operation=call.operation, params=params)
+
+
+class Issue(TypedDict):
+    """What a command gets from the decision that issues it."""
+
+    decision_id: str
+    tier: Tier
+    issued_unix_nano: int
+    validity_seconds: float
+    replay: bool
+
+
+class Playbook(Part):
+    """One file under `actions/playbooks/`."""
+
+    name: Slug
+    version: Annotated[int, Field(ge=1)]
+    description: Annotated[str, Field(min_length=1)]
+    serves: Serves
+    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _steps_have_distinct_names(self) -> Playbook:
+        names = [step.name for step in self.steps]
+        if len(set(names)) != len(names):
+            raise ValueError("two steps have the same name; an action's identity is made from it")
+        return self
+
+    def serves_incident(self, incident: Incident) -> bool:
+        """Whether the incident's class and every condition match."""
+        label = incident.classification.label
+        return label in self.serves.classes and all(item.holds(incident) for item in self.serves.signals)
+
+    def command(self, step: Step, incident: Incident, **issue: Unpack[Issue]) -> ActionCommand:
+        """Fill in one step for one incident.
+
+        Raises:
+            PermanentError: the incident lacks what the step needs.
+
+        """
+        target = step.target_in(incident)
+        values = values_for(incident, target)
+        return ActionCommand(
+            id=action_id(incident.id, self.name, self.version, step.name, target),
+            incident_id=incident.id,
+            decision_id=issue["decision_id"],
+            playbook=self.name,
+            playbook_version=self.version,
+            step=step.name,
+            target=target,
+            apply=_filled(step, step.apply, values),
+            revert=None if step.revert is None else _filled(step, step.revert, values),
+            preconditions=tuple(Precondition.model_validate(item.model_dump()) for item in step.preconditions),
+            verification=Verification(subjects=incident.active_subjects, **step.verification.model_dump()),
+            tier=issue["tier"],
+            issued_unix_nano=issue["issued_unix_nano"],
+            expires_unix_nano=issue["issued_unix_nano"] + int(issue["validity_seconds"] * NANOS),
+            replay=issue["replay"],
+        )
+
+
+def _filled(step: Step, call: Call, values: dict[str, str]) -> Operation:
+    return Operation(connector=step.connector, operation=call.operation, params=render(call.params, values))

@@ -1,0 +1,241 @@
+"""The rails: limits that hold whatever the tier. On by default.
+
+`evaluate` is pure: it takes what has happened so far (`RailsSnapshot`), the limits and the time, and gives one check
+a rail. The policy calls it to decide; the executor calls it again, with a fresh snapshot, before the first change. A
+rail that fails either holds the action (a person said so, or waiting helps) or escalates (a person is needed).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, time, timedelta
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+from schemas.action import Tier
+from schemas.decision import Check
+from schemas.envelope import NANOS, Entity, TimeUnixNano
+from schemas.outcome import Result
+
+Seconds = Annotated[float, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
+
+_DAYS: tuple[Weekday, ...] = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+class Group(BaseModel):
+    """A group of settings: a misspelt name is an error, not a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MaintenanceWindow(Group):
+    """A time at which nothing is touched: once (`begins`, `ends`), or every week (`days`, `at`, `hours`; UTC)."""
+
+    environment: str = "*"
+    service: str = "*"
+    begins: AwareDatetime | None = None
+    ends: AwareDatetime | None = None
+    days: tuple[Weekday, ...] = ()
+    at: time = time(0)
+    hours: Annotated[float, Field(gt=0, le=24)] = 24.0
+
+    def covers(self, target: Entity, now: datetime) -> bool:
+        """Whether it holds for the target at this time."""
+        if not (fnmatchcase(target.environment, self.environment) and fnmatchcase(target.service, self.service)):
+            return False
+        if self.begins is not None and self.ends is not None and self.begins <= now < self.ends:
+            return True
+        return any(self._begun_on(now.date().toordinal() - back, now) for back in (0, 1))
+
+    def _begun_on(self, ordinal: int, now: datetime) -> bool:
+        day = datetime.combine(datetime.fromordinal(ordinal), self.at, UTC)
+        return _DAYS[day.weekday()] in self.days and day <= now < day + timedelta(hours=self.hours)
+
+
+class RailsSettings(Group):
+    """Limits on what is done automatically or by approval."""
+
+    protected: tuple[str, ...] = ()
+    """Targets never touched: patterns of environment/service or environment/service/instance."""
+    freeze: bool = False
+    """Nothing is touched anywhere."""
+    maintenance: tuple[MaintenanceWindow, ...] = ()
+    max_actions_per_hour: Count = 20
+    """Over everything."""
+    max_target_actions_per_hour: Count = 3
+    cooldown_seconds: Annotated[float, Field(ge=0)] = 300.0
+    """After a verified success the target is left alone for this long: alerts lag behind the repair."""
+    backoff_seconds: Seconds = 60.0
+    """After one failure; doubled by each further one in a row."""
+    max_backoff_seconds: Seconds = 600.0
+    failure_budget: Count = 3
+    """Failed, reverted and inconclusive actions on one target within `budget_window_seconds`; then it is blocked."""
+    budget_window_seconds: Seconds = 3600.0
+    recurrence_limit: Count = 5
+    """Successes on one target within `recurrence_window_seconds`: it keeps coming back, so a person is needed."""
+    recurrence_window_seconds: Seconds = 4 * 3600.0
+    max_broken_services: Count = 10
+    """More open incidents than this at a time mean something more fundamental: a person, not an action."""
+    max_broken_share: Share = 0.4
+    """The same, of the services known in the environment; counted from `min_known_services` on."""
+    min_known_services: Count = 5
+    """Below this a share says nothing: one of two services is half of them."""
+    storm_incidents: Count = 10
+    """Incidents opened within `storm_window_seconds` that make a storm: no new action until it is over."""
+    storm_window_seconds: Seconds = 60.0
+    storm_cooldown_seconds: Seconds = 300.0
+    """A storm is over when this long has passed since the last time it was one."""
+
+
+class Attempt(Group):
+    """An action already tried for the incident at hand; no result while it runs."""
+
+    playbook: str
+    playbook_version: int
+    step: str
+    action_id: str
+    result: Result | None = None
+
+
+class RailsSnapshot(Group):
+    """What has happened so far, as far as the rails care. All about one target, but for the first group."""
+
+    actions_last_hour: int = 0
+    broken_services: int = 0
+    known_services: int = 0
+    storm_until_unix_nano: TimeUnixNano | None = None
+
+    stops: tuple[str, ...] = ()
+    """Controls in force at the target's scope, in words."""
+    pin: Tier | None = None
+    """Tier that a person pinned for the playbook on this scope."""
+    locked_by: str | None = None
+    target_actions_last_hour: int = 0
+    last_success_unix_nano: TimeUnixNano | None = None
+    last_failure_unix_nano: TimeUnixNano | None = None
+    consecutive_failures: int = 0
+    failures_in_window: int = 0
+    successes_in_window: int = 0
+    attempts: tuple[Attempt, ...] = ()
+    """Of this incident, oldest first."""
+
+
+class Rail(NamedTuple):
+    """One check and what its failure means."""
+
+    check: Check
+    on_failure: Literal["hold", "escalate"]
+
+
+def evaluate(target: Entity, snapshot: RailsSnapshot, settings: RailsSettings, now_unix_nano: int) -> tuple[Rail, ...]:
+    """Check every rail."""
+    return tuple(rail(target, snapshot, settings, now_unix_nano) for rail in _RAILS)
+
+
+def _rail(name: str, holds: bool, detail: str, on_failure: Literal["hold", "escalate"] = "hold") -> Rail:
+    return Rail(Check(name=name, passed=holds, detail=detail), on_failure)
+
+
+def _not_stopped(_target: Entity, snapshot: RailsSnapshot, _settings: RailsSettings, _now: int) -> Rail:
+    return _rail("not_stopped", not snapshot.stops, "; ".join(snapshot.stops) or "no stop in force")
+
+
+def _not_frozen(_target: Entity, _snapshot: RailsSnapshot, settings: RailsSettings, _now: int) -> Rail:
+    return _rail("not_frozen", not settings.freeze, "freeze is set" if settings.freeze else "no freeze")
+
+
+def _not_protected(target: Entity, _snapshot: RailsSnapshot, settings: RailsSettings, _now: int) -> Rail:
+    names = {target.scope, str(target)}
+    hit = next((pattern for pattern in settings.protected if any(fnmatchcase(name, pattern) for name in names)), None)
+    detail = f"{target} matches no protected pattern" if hit is None else f"{target} is protected by {hit!r}"
+    return _rail("not_protected", hit is None, detail, "escalate")
+
+
+def _no_maintenance(target: Entity, _snapshot: RailsSnapshot, settings: RailsSettings, now: int) -> Rail:
+    moment = datetime.fromtimestamp(now / NANOS, UTC)
+    covered = any(window.covers(target, moment) for window in settings.maintenance)
+    return _rail("no_maintenance", not covered, f"{target} is in maintenance" if covered else "no window is open")
+
+
+def _not_too_much_broken(_target: Entity, snapshot: RailsSnapshot, settings: RailsSettings, _now: int) -> Rail:
+    broken, known = snapshot.broken_services, snapshot.known_services
+    allowed = settings.max_broken_services
+    if known >= settings.min_known_services:
+        allowed = min(allowed, int(known * settings.max_broken_share))
+    detail = f"{broken} of {known} services have an open incident, {allowed} allowed"
+    return _rail("not_too_much_broken", broken <= allowed, detail, "escalate")
+
+
+def _no_storm(_target: Entity, snapshot: RailsSnapshot, _settings: RailsSettings, now: int) -> Rail:
+    until = snapshot.storm_until_unix_nano or 0
+    storm = now < until
+    return _rail("no_storm", not storm, f"storm for {_seconds(until - now)} more" if storm else "no storm")
+
+
+def _global_rate(_target: Entity, snapshot: RailsSnapshot, settings: RailsSettings, _now: int) -> Rail:
+    done, allowed = snapshot.actions_last_hour, settings.max_actions_per_hour
+    return _rail("global_rate", done < allowed, f"{done} actions within the hour, {allowed} allowed", "escalate")
+
+
+def _target_rate(target: Entity, snapshot: RailsSnapshot, settings: RailsSettings, _now: int) -> Rail:
+    done, allowed = snapshot.target_actions_last_hour, settings.max_target_actions_per_hour
+    detail = f"{done} actions on {target.scope} within the hour, {allowed} allowed"
+    return _rail("target_rate", done < allowed, detail, "escalate")
+
+
+def _cooled_down(_target: Entity, snapshot: RailsSnapshot, settings: RailsSettings, now: int) -> Rail:
+    until = (snapshot.last_success_unix_nano or 0) + int(settings.cooldown_seconds * NANOS)
+    early = snapshot.last_success_unix_nano is not None and now < until
+    return _rail("cooled_down", not early, f"{_seconds(until - now)} of cool-down left" if early else "no cool-down")
+
+
+def _backed_off(_target: Entity, snapshot: RailsSnapshot, settings: RailsSettings, now: int) -> Rail:
+    failures = snapshot.consecutive_failures
+    # 2 ** 30 backs off for a thousand years of any setting: the cap below is what counts.
+    wait = min(settings.backoff_seconds * 2 ** min(max(failures - 1, 0), 30), settings.max_backoff_seconds)
+    until = (snapshot.last_failure_unix_nano or 0) + int(wait * NANOS)
+    early = failures > 0 and now < until
+    detail = f"{failures} failures in a row, {_seconds(until - now)} of back-off left" if early else "no back-off"
+    return _rail("backed_off", not early, detail)
+
+
+def _within_failure_budget(_target: Entity, snapshot: RailsSnapshot, settings: RailsSettings, _now: int) -> Rail:
+    spent, allowed = snapshot.failures_in_window, settings.failure_budget
+    detail = f"{spent} of {allowed} failures spent within {settings.budget_window_seconds:g} s"
+    return _rail("within_failure_budget", spent < allowed, detail, "escalate")
+
+
+def _not_recurring(_target: Entity, snapshot: RailsSnapshot, settings: RailsSettings, _now: int) -> Rail:
+    times, allowed = snapshot.successes_in_window, settings.recurrence_limit
+    detail = f"mitigated {times} times within {settings.recurrence_window_seconds:g} s, {allowed} allowed"
+    return _rail("not_recurring", times < allowed, detail, "escalate")
+
+
+def _target_free(_target: Entity, snapshot: RailsSnapshot, _settings: RailsSettings, _now: int) -> Rail:
+    return _rail("target_free", snapshot.locked_by is None, snapshot.locked_by or "no other action holds the target")
+
+
+def _seconds(nanos: int) -> str:
+    return f"{nanos / NANOS:.1f} s"
+
+
+_RAILS: tuple[Callable[[Entity, RailsSnapshot, RailsSettings, int], Rail], ...] = (
+    _not_stopped,
+    _not_frozen,
+    _not_protected,
+    _no_maintenance,
+    _not_too_much_broken,
+    _no_storm,
+    _global_rate,
+    _target_rate,
+    _cooled_down,
+    _backed_off,
+    _within_failure_budget,
+    _not_recurring,
+    _target_free,
+)

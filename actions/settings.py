@@ -1,0 +1,57 @@
+"""Settings of the policy: what is granted where, how sure one must be, and the limits.
+
+The `policy` group of the settings file. As shipped nothing is granted and every rail is on.
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Annotated
+
+from pydantic import Field
+
+from actions.autonomy import EarningSettings
+from actions.rails import Group, RailsSettings, Seconds
+from schemas.action import Tier
+from schemas.envelope import content_id
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+class Grant(Group):
+    """A tier that a person grants; patterns (`*`, `?`) say where. The first grant that matches counts."""
+
+    environment: str = "*"
+    service: str = "*"
+    playbook: str = "*"
+    tier: Tier
+    earn_up_to: Tier | None = None
+    """Tier it may rise to by its own record, without a person ratifying the promotion."""
+
+    def matches(self, environment: str, service: str, playbook: str) -> bool:
+        pairs = ((environment, self.environment), (service, self.service), (playbook, self.playbook))
+        return all(fnmatchcase(name, pattern) for name, pattern in pairs)
+
+
+class PolicySettings(Group):
+    """What may be done. As shipped nothing is granted, so every playbook observes."""
+
+    grants: tuple[Grant, ...] = ()
+    min_confidence: Probability = 0.8
+    """Below this a person decides, whatever the tier."""
+    min_credibility: Probability = 0.1
+    """Below this the incident is unfamiliar: fewer than one in ten of its class were as strange."""
+    command_validity_seconds: Seconds = 120.0
+    """A command older than this is not carried out: the world has moved on."""
+    approval_validity_seconds: Seconds = 900.0
+    """How long a person has to approve what was proposed."""
+    earning: EarningSettings = EarningSettings()
+    rails: RailsSettings = RailsSettings()
+
+    @property
+    def version(self) -> str:
+        return content_id("policy", self.model_dump(mode="json"))
+
+    def grant_for(self, environment: str, service: str, playbook: str) -> Grant:
+        matching = (grant for grant in self.grants if grant.matches(environment, service, playbook))
+        return next(matching, Grant(tier="observe"))
