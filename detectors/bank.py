@@ -86,6 +86,8 @@ class Verdict:
     expected: float
     scale: float
     height: float
+    # Position, among the samples given to `fold`, of the one that completed the evidence; -1 from `flush`.
+    sample: int = field(compare=False)
 
 
 @dataclass(slots=True)
@@ -101,7 +103,7 @@ _NOTHING = _OpenTick([np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros
 
 
 @dataclass(slots=True)
-class _Columns:
+class Columns:
     """One row per series."""
 
     kind: NDArray[np.int8]
@@ -124,7 +126,7 @@ class _Columns:
     ring: NDArray[np.float32]  # [series, window]
 
     @classmethod
-    def blank(cls, size: int, window: int) -> _Columns:
+    def blank(cls, size: int, window: int) -> Columns:
         """Rows that know nothing."""
         return cls(
             kind=np.zeros(size, np.int8),
@@ -147,7 +149,7 @@ class _Columns:
             ring=np.zeros((size, window), np.float32),
         )
 
-    def assign(self, rows: Any, other: _Columns) -> None:
+    def assign(self, rows: Any, other: Columns) -> None:
         """Copy `other` into `rows`."""
         for column in fields(self):
             getattr(self, column.name)[rows] = getattr(other, column.name)
@@ -161,12 +163,13 @@ class SeriesBank:
 
     def __init__(self, settings: BankSettings | None = None) -> None:
         self.settings = settings or BankSettings()
-        self.columns = _Columns.blank(0, self.settings.window)
+        self.columns = Columns.blank(0, self.settings.window)
         self.high = 0  # newest event time seen
         self.closed = -1  # ticks below this are closed; -1: nothing seen yet
         self.late = 0
         self._open: dict[int, _OpenTick] = {}
         self._counts: Ints = np.zeros(0, np.int64)  # rows of kind COUNT, for zero filling
+        self._sample = -1  # the sample that closes ticks now
 
     @property
     def watermark(self) -> int:
@@ -179,17 +182,40 @@ class SeriesBank:
             return
         window = self.settings.window
         if (want := int(rows.max()) + 1) > (have := len(self.columns.kind)):
-            grown = _Columns.blank(max(want, 2 * have, 64), window)
+            grown = Columns.blank(max(want, 2 * have, 64), window)
             grown.assign(slice(0, have), self.columns)
             self.columns = grown
-        self.columns.assign(rows, _Columns.blank(1, window))
+        self.columns.assign(rows, Columns.blank(1, window))
         self.columns.kind[rows] = kinds
         self._counts = np.flatnonzero(self.columns.kind == Kind.COUNT)
 
     def idle_since(self, tick: int) -> Ints:
         """Rows that were in use and have had no sample since `tick`."""
         last = self.columns.last_tick
-        return np.flatnonzero((last >= 0) & (last < tick))
+        return np.setdiff1d(np.flatnonzero((last >= 0) & (last < tick)), self.open_samples()[0])
+
+    def forget(self, rows: Ints) -> None:
+        """Take `rows` out of use."""
+        self.columns.assign(rows, Columns.blank(1, self.settings.window))
+        self._counts = np.flatnonzero(self.columns.kind == Kind.COUNT)
+
+    def open_samples(self) -> tuple[Ints, Ints, Floats]:
+        """Series, time and value of the samples whose ticks are still open, in the order in which they were read."""
+        ticks = [_NOTHING, *self._open.values()]
+        return (
+            np.concatenate([part for tick in ticks for part in tick.series]),
+            np.concatenate([part for tick in ticks for part in tick.time]),
+            np.concatenate([part for tick in ticks for part in tick.value]),
+        )
+
+    def resume(
+        self, columns: Columns, samples: tuple[Ints, Ints, Floats], *, high: int, closed: int, late: int
+    ) -> None:
+        """Go on from where another bank was: its public state and its `open_samples`."""
+        self.columns, self.high, self.closed, self.late = columns, high, closed, late
+        self._counts = np.flatnonzero(columns.kind == Kind.COUNT)
+        self._open = {}
+        self._keep(*samples)
 
     def fold(self, series: Ints, time: Ints, value: Floats) -> Iterator[Verdict]:
         """Take in samples in the order they were read.
@@ -205,7 +231,9 @@ class SeriesBank:
         """
         if not len(series):
             return
-        high = np.maximum(np.maximum.accumulate(time), self.high)
+        before = self.high
+        high = np.maximum(np.maximum.accumulate(time), before)
+        passed = np.concatenate([[before], high[:-1]]) - self.settings.lateness_nanos
         closing = (high - self.settings.lateness_nanos) // self.settings.tick_nanos
         # The batch is cut where a record closes ticks: everything is judged against the same baseline however the
         # records were batched.
@@ -213,23 +241,30 @@ class SeriesBank:
         bounds = [*([0] if not len(cuts) or cuts[0] else []), *cuts.tolist(), len(series)]
         for start, stop in pairwise(bounds):
             part = slice(start, stop)
-            self.high = int(high[start])
+            self.high, self._sample = int(high[start]), start
             yield from self._close_before(int(closing[start]))
-            yield from self._take(series[part], time[part], value[part])
-        self.high = int(high[-1])
+            yield from self._take(series[part], time[part], value[part], passed[part], start)
+        self.high, self._sample = int(high[-1]), -1
 
     def flush(self) -> Iterator[Verdict]:
         """Close every tick there is: the end of a replay."""
         if self._open:
             yield from self._close_before(max(self._open) + 1)
 
-    def _take(self, series: Ints, time: Ints, value: Floats) -> Iterator[Verdict]:
+    def _take(self, series: Ints, time: Ints, value: Floats, passed: Ints, start: int) -> Iterator[Verdict]:
         tick = time // self.settings.tick_nanos
+        sample = np.arange(start, start + len(series))
         on_time = tick >= self.closed
         if not on_time.all():
             self.late += int(np.count_nonzero(~on_time))
-            series, time, value, tick = series[on_time], time[on_time], value[on_time], tick[on_time]
-        yield from self._judge_at_once(series, time, value, tick)
+            series, time, value = series[on_time], time[on_time], value[on_time]
+            passed, sample = passed[on_time], sample[on_time]
+        yield from self._judge_at_once(series, time, value, passed, sample)
+        self._keep(series, time, value)
+
+    def _keep(self, series: Ints, time: Ints, value: Floats) -> None:
+        """Put samples into their ticks."""
+        tick = time // self.settings.tick_nanos
         for one in np.unique(tick).tolist():
             mine = tick == one
             bucket = self._open.setdefault(one, _OpenTick())
@@ -237,7 +272,7 @@ class SeriesBank:
             bucket.time.append(time[mine])
             bucket.value.append(value[mine])
 
-    def _judge_at_once(self, series: Ints, time: Ints, value: Floats, tick: Ints) -> Iterator[Verdict]:
+    def _judge_at_once(self, series: Ints, time: Ints, value: Floats, passed: Ints, sample: Ints) -> Iterator[Verdict]:
         """Fire on single samples whose evidence suffices alone; one sample is noisier than the mean of a tick."""
         c = self.columns
         scale = c.scale[series] * np.sqrt(np.maximum(c.density[series], 1.0))
@@ -255,8 +290,11 @@ class SeriesBank:
             height = float(evidence.accumulate(c.height[[row]], surprise)[0])
             if c.firing[row] or height < self._threshold(float(c.density[row])):
                 continue
-            c.height[row], c.firing[row], c.onset[row], c.since[row] = height, True, time[i], tick[i]
-            yield self._verdict(row, Change.FIRING, int(time[i]), float(value[i]))
+            c.height[row], c.firing[row], c.onset[row] = height, True, time[i]
+            c.since[row] = time[i] // self.settings.tick_nanos
+            # Not before what `watermark` said to be complete when this sample was still to come.
+            self._sample, at = int(sample[i]), max(int(time[i]), int(passed[i]) + 1)
+            yield self._verdict(row, Change.FIRING, at, float(value[i]))
 
     def _close_before(self, tick: int) -> Iterator[Verdict]:
         if self.closed < 0:
@@ -373,6 +411,7 @@ class SeriesBank:
             expected=float(c.centre[row]),
             scale=float(c.scale[row]),
             height=float(c.height[row]),
+            sample=self._sample,
         )
 
     def _push(self, rows: Ints, values: Floats) -> None:

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.bank import BankSettings, Change, Kind, SeriesBank, Verdict
+from detectors.bank_state import freeze, thaw
 
 S = 1_000_000_000
 T0 = 1_700_000_000 * S
@@ -25,7 +26,7 @@ def feed(to: SeriesBank, ticks: Iterable[int], values: Iterable[float], row: int
 
 
 def calm(n: int, seed: int = 0) -> list[float]:
-    return np.random.default_rng(seed).normal(100.0, 5.0, n).tolist()
+    return [float(v) for v in np.random.default_rng(seed).normal(100.0, 5.0, n)]
 
 
 def test_a_calm_series_says_nothing() -> None:
@@ -141,3 +142,47 @@ def test_how_records_are_cut_into_batches_changes_nothing(cuts: list[int], seed:
     assert found == expected
     assert parts.late == whole.late
     assert any(v.change is Change.FIRING and v.series == 2 for v in expected)
+
+
+@settings(max_examples=25, deadline=None)
+@given(cut=st.integers(1, 599), lateness=st.sampled_from([0, S // 2, 3 * S]))
+def test_a_thawed_bank_goes_on_exactly(cut: int, lateness: int) -> None:
+    rng = np.random.default_rng(7)
+    series = rng.integers(0, 4, 600)
+    time = T0 + np.sort(rng.integers(0, 100 * S, 600)) + rng.integers(-S, S, 600)
+    value = rng.normal(10, 1, 600)
+    value[400:] += 500 * (series[400:] == 2)
+    whole = bank(4, lateness_nanos=lateness)
+    list(whole.fold(series[:cut], time[:cut], value[:cut]))
+    thawed = thaw(freeze(whole), whole.settings)
+    rest = (series[cut:], time[cut:], value[cut:])
+    assert list(thawed.fold(*rest)) == list(whole.fold(*rest))
+    assert freeze(thawed) == freeze(whole)
+
+
+def test_a_verdict_names_the_sample_that_completed_it() -> None:
+    b = bank()
+    feed(b, range(60), calm(60))
+    at_once = list(b.fold(np.zeros(3, int), T0 + np.array([60, 61, 62]) * S, np.array([100.0, 1e6, 1e6])))
+    assert [v.sample for v in at_once] == [1]
+
+
+def test_what_fires_at_once_is_never_before_what_the_watermark_said_to_be_complete() -> None:
+    b = bank(lateness_nanos=S // 2)
+    feed(b, range(60), calm(60))
+    list(b.fold(np.array([0]), np.array([T0 + 60 * S + 900_000_000]), np.array([100.0])))
+    promised = b.watermark
+    (late,) = b.fold(np.array([0]), np.array([T0 + 60 * S + 100_000_000]), np.array([1e6]))
+    assert late.time_unix_nano > promised
+
+
+def test_a_forgotten_row_is_not_in_use_any_more_and_one_with_open_samples_is_not_idle() -> None:
+    b = bank(2, lateness_nanos=S)
+    feed(b, range(5), [1.0] * 5)
+    feed(b, range(5, 100), [1.0] * 95, row=1)
+    tick = (T0 + 90 * S) // S
+    assert b.idle_since(tick).tolist() == [0]
+    feed(b, [99], [1.0])
+    assert b.idle_since(tick).tolist() == []
+    b.forget(np.array([1]))
+    assert b.columns.last_tick[1] == -1
