@@ -86,7 +86,7 @@ class Verdict:
     expected: float
     scale: float
     height: float
-    # Position, among the samples given to `fold`, of the one that completed the evidence; -1 from `flush`.
+    # Position, among the samples given to `fold`, of the last one that the evidence may rest on; -1: one before them.
     sample: int = field(compare=False)
 
 
@@ -169,7 +169,7 @@ class SeriesBank:
         self.late = 0
         self._open: dict[int, _OpenTick] = {}
         self._counts: Ints = np.zeros(0, np.int64)  # rows of kind COUNT, for zero filling
-        self._sample = -1  # the sample that closes ticks now
+        self._sample = -1  # the last sample before the tick being closed
 
     @property
     def watermark(self) -> int:
@@ -241,10 +241,16 @@ class SeriesBank:
         bounds = [*([0] if not len(cuts) or cuts[0] else []), *cuts.tolist(), len(series)]
         for start, stop in pairwise(bounds):
             part = slice(start, stop)
-            self.high, self._sample = int(high[start]), start
+            self.high, self._sample = int(high[start]), start - 1
             yield from self._close_before(int(closing[start]))
             yield from self._take(series[part], time[part], value[part], passed[part], start)
         self.high, self._sample = int(high[-1]), -1
+
+    def advance(self, time: int) -> Iterator[Verdict]:
+        """Let event time pass without samples: nothing from before `time` is to come any more."""
+        if self.closed >= 0 and time > self.high:
+            self.high = time
+            yield from self._close_before(self.watermark // self.settings.tick_nanos)
 
     def flush(self) -> Iterator[Verdict]:
         """Close every tick there is: the end of a replay."""

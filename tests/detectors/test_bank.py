@@ -186,3 +186,12 @@ def test_a_forgotten_row_is_not_in_use_any_more_and_one_with_open_samples_is_not
     assert b.idle_since(tick).tolist() == []
     b.forget(np.array([1]))
     assert b.columns.last_tick[1] == -1
+
+
+def test_time_passes_without_samples_and_silence_of_events_then_counts() -> None:
+    b = bank(kind=Kind.COUNT)
+    feed(b, range(60), [0.0] * 60)
+    assert [v.change for v in feed(b, range(60, 70), [4.0] * 10)] == [Change.FIRING]
+    assert [v.change for v in b.advance(T0 + 80 * S)] == [Change.CLEARED]
+    assert feed(b, [75], [4.0]) == []
+    assert b.late == 1
