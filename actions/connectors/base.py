@@ -42,9 +42,14 @@ class Permission:
 
 @dataclass(frozen=True)
 class Plan:
-    """What `apply` would do. `satisfied`: nothing, the desired state is there."""
+    """What `apply` would do.
+
+    `satisfied`: nothing, the desired state is there. `drifted`: what it would set is neither that nor what was there
+    before, so someone else is changing it.
+    """
 
     satisfied: bool
+    drifted: bool
     summary: str
     change: Mapping[str, Any]
 
@@ -64,11 +69,9 @@ class Connector(ABC):
     permissions: ClassVar[tuple[Permission, ...]]
     operations: ClassVar[Mapping[str, type[Params]]]
 
-    def __init__(self, *, enabled: bool, call_seconds: float) -> None:
+    def __init__(self, *, enabled: bool) -> None:
         # Read-only until enabled.
         self.enabled = enabled
-        # The longest that one changing call can take. An executor makes none with less than this left on its lease.
-        self.call_seconds = call_seconds
 
     @abstractmethod
     async def observe(self, operation: Operation) -> State:

@@ -29,6 +29,7 @@ from actions.connectors.base import (
     State,
     all_equal,
     resolve,
+    select,
 )
 from actions.connectors.settings import HttpEndpoint
 from schemas.action import Operation
@@ -92,8 +93,7 @@ class HttpConnector(Connector):
         sleep: Sleep = asyncio.sleep,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        waits = (ATTEMPTS - 1) * MAX_RETRY_AFTER_SECONDS
-        super().__init__(enabled=settings.enabled, call_seconds=ATTEMPTS * settings.timeout_seconds + waits)
+        super().__init__(enabled=settings.enabled)
         self._sleep = sleep
         self._monotonic = monotonic
         self._client = httpx.AsyncClient(
@@ -115,7 +115,9 @@ class HttpConnector(Connector):
         params = self._set(operation)
         missing = _missing(params.desired, before, now)
         change = {"method": params.method, "path": _path(params.write), "body": resolve(params.body, before)}
-        return Plan(not missing, "; ".join(missing) or "already as desired", change)
+        changed = any(select(now, item.pointer) != select(before, item.pointer) for item in params.desired)
+        summary = "; ".join(missing) or "already as desired"
+        return Plan(satisfied=not missing, drifted=bool(missing) and changed, summary=summary, change=change)
 
     async def apply(self, operation: Operation, before: State, key: str) -> None:
         if not self.enabled:

@@ -1,0 +1,202 @@
+"""The executor's edges on Kafka: what people said, what telemetry shows, and publishing with a delivery report.
+
+Thin shells over confluent-kafka, used by `actions.action_to_outcome`. The readers join no group: each executor must
+see every control and every signal. Reading never waits inside the client (`timeout=0`), so no thread is held.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported, not declared
+
+from actions.controls import Controls
+from schemas.codec import decode
+from schemas.envelope import NANOS
+from schemas.errors import RecordError, TemporaryError
+from schemas.topics import CONTROLS, Topic
+
+KafkaConfig = Mapping[str, Any]
+
+# One fetch of the reader; more simply takes another turn.
+BATCH = 500
+# An answer within a data centre takes milliseconds, a leader's failover a few seconds: then nothing may be done.
+ASK_SECONDS = 3.0
+POLL_SECONDS = 0.02
+_END = KafkaError._PARTITION_EOF  # noqa: SLF001 - the client names its local error codes so
+# Signals are stamped by the broker or the detect stage when they are published. Read from this long before the
+# command was issued, so that no clock difference hides one; what is too old is set aside by event time.
+LOOK_BACK_SECONDS = 60
+
+
+class TopicReader:
+    """Every partition of one topic, without a group; what is read goes to `sink`."""
+
+    def __init__(self, kafka: KafkaConfig, topic: Topic, prefix: str, sink: Callable[[Any], None]) -> None:
+        self._topic = topic
+        self._name = topic.full_name(prefix)
+        self._sink = sink
+        settings = {
+            # librdkafka wants a group name; nothing is ever committed to it.
+            "group.id": f"{prefix}-reader",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            # Also how long a question about offsets can wait behind a fetch on the same connection.
+            "fetch.wait.max.ms": 100,
+        }
+        self._consumer = Consumer({**kafka, **settings})
+        self._admin = AdminClient(dict(kafka))
+        # Per partition, where reading has come to.
+        self._at: dict[int, int] = {}
+
+    async def start(self, since_unix_nano: int | None = None) -> None:
+        """Begin somewhat before that time, or at the very first record when none is given.
+
+        Raises:
+            TemporaryError: the brokers cannot be reached.
+
+        """
+        try:
+            await asyncio.to_thread(self._assign, since_unix_nano)
+        except KafkaException as error:
+            raise _unreachable(self._name, error) from error
+
+    async def catch_up(self) -> None:
+        """Read everything that is on the topic now.
+
+        Raises:
+            TemporaryError: it cannot be read in time.
+
+        """
+        try:
+            async with asyncio.timeout(ASK_SECONDS):
+                ends = await self._ends()
+                self.poll()
+                while not self._has_reached(ends):
+                    await asyncio.sleep(POLL_SECONDS)
+                    self.poll()
+        except TimeoutError:
+            raise TemporaryError(f"{self._name} could not be read within {ASK_SECONDS:g} s") from None
+        except KafkaException as error:
+            raise _unreachable(self._name, error) from error
+
+    def poll(self) -> None:
+        """Read what has arrived."""
+        for message in self._consumer.consume(BATCH, timeout=0):
+            self._take(message)
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def _assign(self, since_unix_nano: int | None) -> None:
+        known = self._consumer.list_topics(self._name, timeout=ASK_SECONDS).topics[self._name]
+        places = [TopicPartition(self._name, partition, 0) for partition in known.partitions]
+        if not places:
+            raise KafkaException(known.error)
+        if since_unix_nano is not None:
+            moment = max(0, since_unix_nano - LOOK_BACK_SECONDS * NANOS) // 1_000_000
+            asked = [TopicPartition(place.topic, place.partition, moment) for place in places]
+            places = self._consumer.offsets_for_times(asked, timeout=ASK_SECONDS)
+        self._consumer.assign(places)
+
+    def _take(self, message: Message) -> None:
+        error, partition, offset = message.error(), message.partition(), message.offset()
+        if partition is None or offset is None or (error is not None and error.code() != _END):
+            return
+        if error is not None:
+            self._at[partition] = offset
+            return
+        self._at[partition] = offset + 1
+        # What cannot be read is in the dead letters already, or will be: the stage that owns the topic sees to it.
+        with suppress(RecordError):
+            self._sink(decode(self._topic, bytes_of(message.key()), bytes_of(message.value())))
+
+    async def _ends(self) -> dict[int, int]:
+        """Ask the brokers where each partition ends now."""
+        latest = OffsetSpec.latest()  # type: ignore[no-untyped-call]  # the client leaves it untyped
+        places = dict.fromkeys(self._consumer.assignment(), latest)
+        asked = self._admin.list_offsets(places, request_timeout=ASK_SECONDS)
+        return {place.partition: (await asyncio.wrap_future(answer)).offset for place, answer in asked.items()}
+
+    def _has_reached(self, ends: Mapping[int, int]) -> bool:
+        # An empty partition may report nothing at all.
+        return all(end == 0 or self._at.get(partition, 0) >= end for partition, end in ends.items())
+
+
+class ControlsReader:
+    """The controls in force, never out of date: asked before each step, it first reads up to the topic's very end."""
+
+    def __init__(self, kafka: KafkaConfig, prefix: str) -> None:
+        self._controls = Controls()
+        self._reader = TopicReader(kafka, CONTROLS, prefix, self._controls.add)
+        self._started = False
+        self._turn = asyncio.Lock()
+
+    async def current(self) -> Controls:
+        """Read everything that people have said until now.
+
+        Raises:
+            TemporaryError: that cannot be known, so nothing may be done.
+
+        """
+        async with self._turn:
+            if not self._started:
+                await self._reader.start()
+                self._started = True
+            await self._reader.catch_up()
+            return self._controls
+
+    def close(self) -> None:
+        self._reader.close()
+
+
+class Publisher:
+    """Publishes records that must not be lost: idempotent, acknowledged by all in-sync replicas, one at a time."""
+
+    def __init__(self, kafka: KafkaConfig, prefix: str) -> None:
+        # 30 s: longer than a broker's restart takes to elect a new leader; then the action is tried again.
+        settings = {"enable.idempotence": True, "acks": "all", "delivery.timeout.ms": 30_000, "linger.ms": 0}
+        self._make: Callable[[], Producer] = lambda: Producer({**kafka, **settings})
+        self._producer = self._make()
+        self._prefix = prefix
+
+    async def publish(self, topic: Topic, key: str, value: bytes) -> None:
+        """Return once the delivery report is in.
+
+        Raises:
+            TemporaryError: it may or may not be on the topic; publish the same again.
+
+        """
+        reports: list[KafkaError | None] = []
+        try:
+            self._producer.produce(
+                topic.full_name(self._prefix), value, key, on_delivery=lambda error, _message: reports.append(error)
+            )
+            while not reports:
+                self._producer.poll(0)
+                await asyncio.sleep(POLL_SECONDS / 2)
+        except (KafkaException, BufferError) as error:
+            raise self._failed(topic, error) from error
+        if reports[0] is not None:
+            raise self._failed(topic, KafkaException(reports[0]))
+
+    def _failed(self, topic: Topic, error: Exception) -> TemporaryError:
+        cause = error.args[0] if error.args else None
+        if isinstance(cause, KafkaError) and cause.fatal():
+            # An idempotent producer that lost its place cannot go on; ids make the repeat harmless.
+            self._producer = self._make()
+        return _unreachable(topic.name, error)
+
+
+def _unreachable(name: str, error: Exception) -> TemporaryError:
+    return TemporaryError(f"{name}: {error}")
+
+
+def bytes_of(part: bytes | str | None) -> bytes | None:
+    """Give a key or value as what it is; the client's types allow text that the broker never sends."""
+    return part.encode() if isinstance(part, str) else part

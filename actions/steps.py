@@ -1,0 +1,253 @@
+"""The steps of one action under its lease: prepare, apply, judge, revert.
+
+Called by `actions.run` in this order. Each reads the live world first and writes down in the ledger how far it came,
+so that it can stop at any line - a crash, a lost lease, a revoked partition - and be taken up from there by the next
+executor. The gate (halted? stopped by a person? expired?) is passed before every change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from actions.connectors.base import Connector, Plan, State, unmet
+from actions.controls import Controls, Scope
+from actions.ledger import Lease, Ledger
+from actions.verify import Evidence, Judgement, judge, recovered_already
+from schemas.action import ActionCommand, Operation
+from schemas.envelope import NANOS
+from schemas.errors import LeaseLostError, PermanentError, RefusedError, TemporaryError
+from schemas.outcome import Result
+
+# Signals arrive once a tick, a second apart by default; a quarter of that adds little to the time to judge.
+JUDGE_POLL_SECONDS = 0.25
+# Of a change that may help when repeated; a connector has its own, much quicker tries within each.
+TRIES = 3
+# A half-done action whose target cannot be reached for this long beyond its verification needs a person.
+GIVE_UP_SECONDS = 120.0
+
+
+class ExpiredError(RefusedError):
+    """The command is older than its validity."""
+
+
+class NotAppliedError(PermanentError):
+    """The change did not happen, and the target was seen to be as it was."""
+
+
+class EvidenceReader(Protocol):
+    """Where evidence comes from: fills the `Evidence` it was made with."""
+
+    async def start(self, since_unix_nano: int) -> None: ...
+    async def catch_up(self) -> None: ...
+    def poll(self) -> None: ...
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every action of an executor needs."""
+
+    name: str
+    ledger: Ledger
+    connectors: Mapping[str, Connector]
+    controls: Callable[[], Awaitable[Controls]]
+    evidence: Callable[[Evidence], EvidenceReader]
+    clock: Callable[[], int]
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+@dataclass
+class Steps:
+    """One action under a lease, and what is found out on the way."""
+
+    command: ActionCommand
+    tools: Tools
+    lease: Lease
+    halted: Callable[[], bool]
+    after: State = field(default_factory=dict)
+    judgement: Judgement | None = None
+    judged_unix_nano: int | None = None
+
+    async def take(self) -> tuple[Result, str]:
+        """Take every step that is still missing."""
+        if not self.lease.progress.touched:
+            await self.prepare()
+        elif self.tools.clock() > self._give_up_at():
+            return Result.UNKNOWN, f"half done, and out of reach for {GIVE_UP_SECONDS:g} s beyond its verification"
+        if self.lease.progress.reverting is None:
+            self.judgement = await self.apply() or await self.judge()
+            self.judged_unix_nano = self.tools.clock()
+            if self.judgement.verdict == "better":
+                return Result.VERIFIED, self.judgement.reason
+            await self.lease.record(reverting=f"{self.judgement.verdict}: {self.judgement.reason}")
+        return await self.revert()
+
+    async def prepare(self) -> None:
+        """Check everything that can forbid the action, observe, and write down that it begins.
+
+        Raises:
+            RefusedError: a guard said no.
+
+        """
+        command = self.command
+        self._check_standing()
+        await self._gate()
+        blocked = await self.lease.lock(command, command.verification.within_seconds + GIVE_UP_SECONDS)
+        if blocked is not None:
+            raise RefusedError(f"target_free: {blocked}")
+        await self._check_still_firing()
+        before = await self._connector.observe(command.apply)
+        problems = [problem for item in command.preconditions if (problem := unmet(item, before))]
+        if problems:
+            raise RefusedError(f"precondition: {'; '.join(problems)}")
+        if self._connector.plan(command.apply, before, before).satisfied:
+            raise RefusedError("the target is as desired already")
+        await self._gate()
+        await self.lease.record(before=before, applying_unix_nano=self.tools.clock())
+
+    async def apply(self) -> Judgement | None:
+        """Apply what is missing, wait until it took hold. A change that does not take hold is worse than before."""
+        if self.lease.progress.applied_unix_nano is not None:
+            return None
+        for attempt in range(1, TRIES + 1):
+            plan = await self._plan()
+            if plan.satisfied:
+                break
+            if plan.drifted:
+                raise PermanentError("the target is neither as before nor as desired: someone else is changing it")
+            await self._change(attempt)
+        converged = await self._connector.verify(self.command.apply, self._before)
+        self.after = converged.state
+        if not converged.reached:
+            return Judgement("worse", f"it did not take hold: {converged.detail}", ())
+        await self.lease.record(applied_unix_nano=self.tools.clock())
+        return None
+
+    async def judge(self) -> Judgement:
+        """Read the signals until they say better or worse, or the time is up."""
+        applied = self.lease.progress.applied_unix_nano
+        assert applied is not None  # noqa: S101 - apply comes first
+        evidence = Evidence(self.command.verification.subjects)
+        reader = self.tools.evidence(evidence)
+        try:
+            await reader.start(self.command.issued_unix_nano)
+            while True:
+                self._check_halted()
+                reader.poll()
+                judgement = judge(self.command.verification, applied, evidence, self.tools.clock())
+                if judgement is not None:
+                    return judgement
+                await self.tools.sleep(JUDGE_POLL_SECONDS)
+        finally:
+            reader.close()
+
+    async def revert(self) -> tuple[Result, str]:
+        """Put back what was there before, and see that it took hold."""
+        why, undo = self.lease.progress.reverting, self.command.revert
+        if undo is None:
+            return Result.UNDONE_FAILED, f"{why}; it cannot be taken back"
+        for attempt in range(1, TRIES + 1):
+            self._check_halted()
+            stops = await self._stops()
+            if stops:
+                return Result.UNDONE_FAILED, f"{why}; not taken back: {stops[0]}"
+            try:
+                await self._connector.revert(self.command.apply, undo, self._before, f"{self.command.id}-revert")
+                return await self._reverted(undo)
+            except PermanentError as error:
+                return Result.UNDONE_FAILED, f"{why}; {error}"
+            except TemporaryError as error:
+                problem = str(error)
+                await self.tools.sleep(attempt)
+        return Result.UNDONE_FAILED, f"{why}; {problem}"
+
+    async def _reverted(self, undo: Operation) -> tuple[Result, str]:
+        converged = await self._connector.verify(undo, self._before)
+        self.after = converged.state
+        why = self.lease.progress.reverting
+        if not converged.reached:
+            return Result.UNDONE_FAILED, f"{why}; the revert did not take hold: {converged.detail}"
+        return Result.REVERTED, f"{why}; taken back"
+
+    async def _change(self, attempt: int) -> None:
+        """Make the change once. What it threw says little: the next observation tells whether it happened."""
+        stops = await self._stops()
+        if stops:
+            raise NotAppliedError(stops[0])
+        self._check_halted()
+        await self.lease.renew()
+        try:
+            await self._connector.apply(self.command.apply, self._before, self.command.id)
+        except LeaseLostError:
+            raise
+        except TemporaryError:
+            if attempt == TRIES and not (await self._plan()).satisfied:
+                raise
+            await self.tools.sleep(attempt)
+        except PermanentError as error:
+            plan = await self._plan()
+            if not plan.satisfied and not plan.drifted:
+                raise NotAppliedError(str(error)) from error
+
+    async def _plan(self) -> Plan:
+        now = await self._connector.observe(self.command.apply)
+        self.after = now
+        return self._connector.plan(self.command.apply, self._before, now)
+
+    async def _check_still_firing(self) -> None:
+        """Refuse to mend what has recovered by itself since the decision."""
+        evidence = Evidence(self.command.verification.subjects)
+        reader = self.tools.evidence(evidence)
+        try:
+            await reader.start(self.command.issued_unix_nano)
+            await reader.catch_up()
+        finally:
+            reader.close()
+        if recovered_already(self.command.verification, evidence):
+            raise RefusedError("still_firing: every subject has cleared since the decision")
+
+    def _check_standing(self) -> None:
+        command = self.command
+        if command.tier not in {"approve", "autonomous"} or (command.tier == "approve" and not command.approved_by):
+            raise RefusedError(f"tier {command.tier} without an approval does not act")
+        if command.revert is None and not command.approved_by:
+            raise RefusedError("reversible: it cannot be taken back, so a person must approve it")
+        connector = self.tools.connectors.get(command.apply.connector)
+        if connector is None:
+            raise RefusedError(f"connector {command.apply.connector} is not configured")
+        if not connector.enabled:
+            raise RefusedError(f"connector {command.apply.connector} is read-only; enable it in the settings to act")
+
+    async def _gate(self) -> None:
+        self._check_halted()
+        late = (self.tools.clock() - self.command.expires_unix_nano) / NANOS
+        if late > 0:
+            raise ExpiredError(f"its validity ended {late:.1f} s ago")
+        stops = await self._stops()
+        if stops:
+            raise RefusedError(f"not_stopped: {'; '.join(stops)}")
+
+    async def _stops(self) -> tuple[str, ...]:
+        return (await self.tools.controls()).stops(Scope.of_command(self.command))
+
+    def _check_halted(self) -> None:
+        if self.halted():
+            raise TemporaryError("this executor is stopping or lost the partition", delay=0)
+
+    def _give_up_at(self) -> int:
+        begun = self.lease.progress.applying_unix_nano or 0
+        return begun + int((self.command.verification.within_seconds + GIVE_UP_SECONDS) * NANOS)
+
+    @property
+    def _before(self) -> State:
+        return self.lease.progress.before or {}
+
+    @property
+    def _connector(self) -> Connector:
+        connector = self.tools.connectors.get(self.command.apply.connector)
+        if connector is None:
+            raise PermanentError(f"connector {self.command.apply.connector} is not configured")
+        return connector
