@@ -53,14 +53,19 @@ class Controls:
         if scope not in held or _moment(control) > _moment(held[scope]):
             held[scope] = control
 
+    def in_force(self) -> tuple[Control, ...]:
+        """Stops that no later resume has lifted, the latest last."""
+        holding = (stop for at, stop in self._stops.items() if not self._lifted(at, stop))
+        return tuple(sorted(holding, key=_moment))
+
     def stops(self, scope: Scope) -> tuple[str, ...]:
         """Say, in words, which stops hold for something at this scope."""
-        holding = [
-            (stop.time_unix_nano, f"stopped by {stop.by} for {at}{f': {stop.note}' if stop.note else ''}")
-            for at, stop in self._stops.items()
-            if at.covers(scope) and not self._lifted(at, stop)
-        ]
-        return tuple(words for _, words in sorted(holding))
+        holding = ((Scope.of(stop), stop) for stop in self.in_force())
+        return tuple(
+            f"stopped by {stop.by} for {at}{f': {stop.note}' if stop.note else ''}"
+            for at, stop in holding
+            if at.covers(scope)
+        )
 
     def _lifted(self, at: Scope, stop: Control) -> bool:
         return any(where.covers(at) and _moment(resume) > _moment(stop) for where, resume in self._resumes.items())
