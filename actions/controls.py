@@ -54,7 +54,7 @@ class Controls:
             held[scope] = control
 
     def in_force(self) -> tuple[Control, ...]:
-        """Stops that no later resume has lifted, the latest last."""
+        """List the stops that no later resume has lifted, the latest last."""
         holding = (stop for at, stop in self._stops.items() if not self._lifted(at, stop))
         return tuple(sorted(holding, key=_moment))
 
