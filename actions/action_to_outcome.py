@@ -26,8 +26,10 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from actions.connectors import registry
 from actions.connectors.settings import ConnectorsSettings
 from actions.kafka import ControlsReader, KafkaConfig, Publisher, TopicReader, bytes_of
-from actions.ledger import Ledger
+from actions.ledger import Ledger, connect
 from actions.offsets import OffsetTracker
+from actions.rails import RailsSettings
+from actions.rails_store import RailsStore
 from actions.run import carry_out
 from actions.steps import Tools
 from schemas.action import ActionCommand
@@ -60,16 +62,20 @@ class ExecutorConfig:
     name: str
     max_in_flight: int
     connectors: ConnectorsSettings
+    rails: RailsSettings
 
 
 async def run_executor(config: ExecutorConfig, stop: asyncio.Event) -> None:
     """Carry out actions until told to stop; return within a bounded time of that."""
-    ledger = Ledger.connect(config.ledger_url, prefix=config.ledger_prefix, lease_seconds=config.lease_seconds)
+    redis = connect(config.ledger_url)
+    ledger = Ledger(redis, prefix=config.ledger_prefix, lease_seconds=config.lease_seconds)
     connectors = registry.build(config.connectors)
     controls = ControlsReader(config.kafka, config.topic_prefix)
     tools = Tools(
         name=config.name,
         ledger=ledger,
+        rails=RailsStore(redis, config.rails, prefix=config.ledger_prefix),
+        limits=config.rails,
         connectors=connectors,
         controls=controls.current,
         evidence=lambda evidence: TopicReader(config.kafka, SIGNALS, config.topic_prefix, evidence.add),
@@ -81,7 +87,7 @@ async def run_executor(config: ExecutorConfig, stop: asyncio.Event) -> None:
     finally:
         controls.close()
         await registry.close(connectors)
-        await ledger.close()
+        await redis.aclose()
 
 
 class Executor:

@@ -75,10 +75,17 @@ def served(incident: Incident, playbook: Playbook | None) -> Check:
     return Check(name="playbook_found", passed=playbook is not None, detail=detail)
 
 
-def next_step(playbook: Playbook, attempts: Sequence[Attempt]) -> tuple[Step | None, list[Check]]:
+def next_step(playbook: Playbook, attempts: Sequence[Attempt], now: int) -> tuple[Step | None, list[Check]]:
     """Choose the rung: the first not tried for this incident yet; none while one is at work, or after the last."""
-    tried = [item for item in attempts if item.playbook == playbook.name and item.result not in _NOT_TRIED]
-    working = [item.step for item in tried if item.result is None]
+    tried = [
+        item
+        for item in attempts
+        if item.playbook == playbook.name
+        and item.result not in _NOT_TRIED
+        and (item.result is not None or now <= item.until_unix_nano)
+    ]
+    # Whatever is at work on the incident is waited for, of this playbook or another.
+    working = [item.step for item in attempts if item.result is None and now <= item.until_unix_nano]
     done = any(item.result is Result.VERIFIED for item in tried)
     names = {item.step for item in tried}
     left = None if working or done else next((step for step in playbook.steps if step.name not in names), None)

@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 import orjson
 from redis.asyncio import Redis
@@ -144,6 +144,11 @@ class Lease:
         return None if answer[0] == b"ok" else list(answer[1:])
 
 
+def connect(url: str) -> Redis:
+    """Make a client that fails within seconds; nothing is sent yet."""
+    return Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
+
+
 class Ledger:
     """The ledger of one deployment."""
 
@@ -161,12 +166,6 @@ class Ledger:
         self.lease_seconds = lease_seconds
         self.lease_milliseconds = int(lease_seconds * 1000)
         self.monotonic = monotonic
-
-    @classmethod
-    def connect(cls, url: str, *, prefix: str, lease_seconds: float) -> Self:
-        """Make a ledger over its own connections; nothing is sent yet."""
-        redis = Redis.from_url(url, socket_timeout=TIMEOUT_SECONDS, socket_connect_timeout=TIMEOUT_SECONDS)
-        return cls(redis, prefix=prefix, lease_seconds=lease_seconds)
 
     async def claim(self, command: ActionCommand, holder: str) -> Lease | Held | Final:
         """Ask for an action.
@@ -208,9 +207,6 @@ class Ledger:
             return None
         lock = orjson.loads(answer[1])
         return str(Blocked(lock["action"], lock["playbook"], lock["holder"], int(answer[2]) / 1000))
-
-    async def close(self) -> None:
-        await self._redis.aclose()
 
     def action_key(self, action_id: str) -> str:
         return f"{self._prefix}:action:{action_id}"

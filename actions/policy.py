@@ -60,7 +60,7 @@ def decide(
     if playbook is not None:
         record = (records or {}).get(playbook.name)
         tier, tier_check = tier_in_force(playbook, incident, settings, record, snapshot.pin)
-        step, step_checks = next_step(playbook, snapshot.attempts)
+        step, step_checks = next_step(playbook, snapshot.attempts, now_unix_nano)
         checks += [tier_check, *step_checks]
         if step is not None:
             command, known = _command(

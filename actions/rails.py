@@ -76,6 +76,8 @@ class RailsSettings(Group):
     failure_budget: Count = 3
     """Failed, reverted and inconclusive actions on one target within `budget_window_seconds`; then it is blocked."""
     budget_window_seconds: Seconds = 3600.0
+    playbook_failure_budget: Count = 5
+    """The same for one playbook over all targets: then the playbook is at fault."""
     recurrence_limit: Count = 5
     """Successes on one target within `recurrence_window_seconds`: it keeps coming back, so a person is needed."""
     recurrence_window_seconds: Seconds = 4 * 3600.0
@@ -90,15 +92,22 @@ class RailsSettings(Group):
     storm_window_seconds: Seconds = 60.0
     storm_cooldown_seconds: Seconds = 300.0
     """A storm is over when this long has passed since the last time it was one."""
+    max_unavailable_share: Share = 0.34
+    """Of a service's instances, at most this share out of service at a time, the one acted on included."""
+    redundancy_floor: Count = 1
+    """At least this many of a service's instances stay in service."""
 
 
 class Attempt(Group):
-    """An action already tried for the incident at hand; no result while it runs."""
+    """An action already asked for on behalf of the incident at hand; no result while it is at work."""
 
     playbook: str
     playbook_version: int
     step: str
     action_id: str
+    decision_id: str
+    until_unix_nano: TimeUnixNano
+    """Without a result by then it was lost on the way: the same action may be asked for again."""
     result: Result | None = None
 
 
@@ -121,6 +130,8 @@ class RailsSnapshot(Group):
     consecutive_failures: int = 0
     failures_in_window: int = 0
     successes_in_window: int = 0
+    playbook_failures_in_window: int = 0
+    """Of the playbook, on any target."""
     attempts: tuple[Attempt, ...] = ()
     """Of this incident, oldest first."""
 
@@ -135,6 +146,26 @@ class Rail(NamedTuple):
 def evaluate(target: Entity, snapshot: RailsSnapshot, settings: RailsSettings, now_unix_nano: int) -> tuple[Rail, ...]:
     """Check every rail."""
     return tuple(rail(target, snapshot, settings, now_unix_nano) for rail in _RAILS)
+
+
+def redundancy_kept(healthy: int, total: int, taken_by_others: int, settings: RailsSettings) -> Rail:
+    """Check that a service can spare one more instance.
+
+    Args:
+        healthy: instances in service now, the one to be acted on included.
+        total: all instances.
+        taken_by_others: instances that other actions are about to take out, which may not show yet.
+        settings: the share and the floor.
+
+    """
+    left = healthy - taken_by_others - 1
+    share = (total - left) / total if total else 1.0
+    enough = left >= settings.redundancy_floor and share <= settings.max_unavailable_share
+    detail = (
+        f"{left} of {total} instances would stay in service; {settings.redundancy_floor} needed, "
+        f"and at most {settings.max_unavailable_share:.0%} out"
+    )
+    return _rail("redundancy_kept", enough, detail, "escalate")
 
 
 def _rail(name: str, holds: bool, detail: str, on_failure: Literal["hold", "escalate"] = "hold") -> Rail:
@@ -210,6 +241,12 @@ def _within_failure_budget(_target: Entity, snapshot: RailsSnapshot, settings: R
     return _rail("within_failure_budget", spent < allowed, detail, "escalate")
 
 
+def _within_playbook_budget(_target: Entity, snapshot: RailsSnapshot, settings: RailsSettings, _now: int) -> Rail:
+    spent, allowed = snapshot.playbook_failures_in_window, settings.playbook_failure_budget
+    detail = f"the playbook failed {spent} times on any target within {settings.budget_window_seconds:g} s"
+    return _rail("within_playbook_budget", spent < allowed, f"{detail}, {allowed} allowed", "escalate")
+
+
 def _not_recurring(_target: Entity, snapshot: RailsSnapshot, settings: RailsSettings, _now: int) -> Rail:
     times, allowed = snapshot.successes_in_window, settings.recurrence_limit
     detail = f"mitigated {times} times within {settings.recurrence_window_seconds:g} s, {allowed} allowed"
@@ -236,6 +273,7 @@ _RAILS: tuple[Callable[[Entity, RailsSnapshot, RailsSettings, int], Rail], ...] 
     _cooled_down,
     _backed_off,
     _within_failure_budget,
+    _within_playbook_budget,
     _not_recurring,
     _target_free,
 )

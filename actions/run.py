@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from actions.ledger import Final, Held, Lease, Progress
-from actions.steps import ExpiredError, NotAppliedError, Steps, Tools
+from actions.steps import ExpiredError, NotAppliedError, RailError, Steps, Tools
 from actions.verify import Judgement, Verdict
 from schemas.action import ActionCommand
 from schemas.errors import LeaseLostError, PermanentError, RefusedError, TemporaryError
@@ -68,6 +68,8 @@ async def _finish(steps: Steps, received_unix_nano: int) -> Outcome:
     result, reason = await _result(steps)
     facts = _Facts(steps.tools.name, received_unix_nano, steps.tools.clock(), steps)
     outcome = _outcome(steps.command, result, reason, facts)
+    # First the memory, then the end: a crash in between repeats the note, which changes nothing.
+    await steps.tools.rails.note_outcome(outcome)
     await steps.lease.finish(outcome)
     return outcome
 
@@ -77,18 +79,23 @@ async def _result(steps: Steps) -> tuple[Result, str]:
         return await steps.take()
     except TemporaryError:
         raise
-    except ExpiredError as error:
-        return Result.EXPIRED, str(error)
-    except NotAppliedError as error:
-        return Result.FAILED, str(error)
-    except RefusedError as error:
-        return Result.UNKNOWN if steps.lease.progress.touched else Result.REFUSED, str(error)
     except PermanentError as error:
-        return Result.UNKNOWN if steps.lease.progress.touched else Result.FAILED, str(error)
+        steps.person_needed = isinstance(error, RailError)
+        return _result_of(error, touched=steps.lease.progress.touched), str(error)
     except Exception as error:
         # A bug of ours. The world may be half changed: stop, and call a person.
         log.exception("action %s", steps.command.id)
-        return Result.UNKNOWN if steps.lease.progress.touched else Result.FAILED, f"{type(error).__name__}: {error}"
+        return _result_of(error, touched=steps.lease.progress.touched), f"{type(error).__name__}: {error}"
+
+
+def _result_of(error: Exception, *, touched: bool) -> Result:
+    if isinstance(error, ExpiredError):
+        return Result.EXPIRED
+    if isinstance(error, NotAppliedError):
+        return Result.FAILED
+    if touched:
+        return Result.UNKNOWN
+    return Result.REFUSED if isinstance(error, RefusedError) else Result.FAILED
 
 
 async def _while_leased(work: Coroutine[Any, Any, Outcome], lease: Lease, tools: Tools) -> Outcome:
@@ -144,7 +151,7 @@ def _outcome(command: ActionCommand, result: Result, reason: str, facts: _Facts)
         result=result,
         verification=_verification(judgement, progress),
         reason=reason,
-        escalate=result in _PERSON_NEEDED,
+        escalate=result in _PERSON_NEEDED or (steps is not None and steps.person_needed),
         before=progress.before or {},
         after={} if steps is None else steps.after,
         evidence=() if judgement is None else judgement.evidence,

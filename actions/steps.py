@@ -15,6 +15,8 @@ from typing import Protocol
 from actions.connectors.base import Connector, Plan, State, unmet
 from actions.controls import Controls, Scope
 from actions.ledger import Lease, Ledger
+from actions.rails import RailsSettings, evaluate
+from actions.rails_store import RailsStore
 from actions.verify import Evidence, Judgement, judge, recovered_already
 from schemas.action import ActionCommand, Operation
 from schemas.envelope import NANOS
@@ -31,6 +33,10 @@ GIVE_UP_SECONDS = 120.0
 
 class ExpiredError(RefusedError):
     """The command is older than its validity."""
+
+
+class RailError(RefusedError):
+    """A rail forbids the action, and a person is needed."""
 
 
 class NotAppliedError(PermanentError):
@@ -52,6 +58,8 @@ class Tools:
 
     name: str
     ledger: Ledger
+    rails: RailsStore
+    limits: RailsSettings
     connectors: Mapping[str, Connector]
     controls: Callable[[], Awaitable[Controls]]
     evidence: Callable[[Evidence], EvidenceReader]
@@ -68,6 +76,7 @@ class Steps:
     lease: Lease
     halted: Callable[[], bool]
     after: State = field(default_factory=dict)
+    person_needed: bool = False
     judgement: Judgement | None = None
     judged_unix_nano: int | None = None
 
@@ -98,6 +107,7 @@ class Steps:
         blocked = await self.lease.lock(command, command.verification.within_seconds + GIVE_UP_SECONDS)
         if blocked is not None:
             raise RefusedError(f"target_free: {blocked}")
+        await self._check_rails()
         await self._check_still_firing()
         before = await self._connector.observe(command.apply)
         problems = [problem for item in command.preconditions if (problem := unmet(item, before))]
@@ -106,6 +116,9 @@ class Steps:
         if self._connector.plan(command.apply, before, before).satisfied:
             raise RefusedError("the target is as desired already")
         await self._gate()
+        exhausted = await self.tools.rails.reserve(command, self.tools.clock())
+        if exhausted is not None:
+            raise RailError(f"{exhausted}: the rate is used up")
         await self.lease.record(before=before, applying_unix_nano=self.tools.clock())
 
     async def apply(self) -> Judgement | None:
@@ -208,6 +221,17 @@ class Steps:
             reader.close()
         if recovered_already(self.command.verification, evidence):
             raise RefusedError("still_firing: every subject has cleared since the decision")
+
+    async def _check_rails(self) -> None:
+        """Check every rail anew, under the target's lock: whatever the decision saw may have changed since."""
+        command, now = self.command, self.tools.clock()
+        snapshot = await self.tools.rails.snapshot(command.target, command.playbook, command.incident_id, now)
+        broken = [rail for rail in evaluate(command.target, snapshot, self.tools.limits, now) if not rail.check.passed]
+        reason = "; ".join(f"{rail.check.name}: {rail.check.detail}" for rail in broken)
+        if any(rail.on_failure == "escalate" for rail in broken):
+            raise RailError(reason)
+        if broken:
+            raise RefusedError(reason)
 
     def _check_standing(self) -> None:
         command = self.command
