@@ -297,7 +297,7 @@ class SeriesBank:
             if c.firing[row] or height < self._threshold(float(c.density[row])):
                 continue
             c.height[row], c.firing[row], c.onset[row] = height, True, time[i]
-            c.since[row] = time[i] // self.settings.tick_nanos
+            c.since[row], c.calm[row] = time[i] // self.settings.tick_nanos, 0
             # Not before what `watermark` said to be complete when this sample was still to come.
             self._sample, at = int(sample[i]), max(int(time[i]), int(passed[i]) + 1)
             yield self._verdict(row, Change.FIRING, at, float(value[i]))
@@ -379,7 +379,8 @@ class SeriesBank:
         c.onset[rows[begins]] = tick * self.settings.tick_nanos
         c.height[rows] = height
         self._learn_tail(rows, raw)
-        c.calm[rows] = np.where(raw < CALM_DECADES, c.calm[rows] + 1, 0)
+        # A tick from before it fired says nothing of whether it is over.
+        c.calm[rows] = np.where((raw < CALM_DECADES) & (tick >= c.since[rows]), c.calm[rows] + 1, 0)
         fires = ~c.firing[rows] & (height >= self._threshold(1.0))
         clears = c.firing[rows] & (c.calm[rows] >= CALM_TICKS)
         adapts = c.firing[rows] & ~clears & (tick - c.since[rows] >= self.settings.adapt_ticks)

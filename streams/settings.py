@@ -19,7 +19,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from actions.policy import PolicySettings
+from actions.connectors.settings import ConnectorsSettings
+from actions.settings import PolicySettings
 from schemas.errors import ConfigurationError
 
 Seconds = Annotated[float, Field(gt=0)]
@@ -76,10 +77,12 @@ class DetectSettings(Group):
     """Ticks of history a series keeps."""
     warmup: Annotated[int, Field(ge=8)] = 16
     """Ticks of history before a series is judged."""
-    max_series: Annotated[int, Field(ge=1)] = 1_000_000
-    """Per worker. Beyond it new series are counted and reported, not kept."""
+    max_series: Annotated[int, Field(ge=1)] = 200_000
+    """Per raw partition, at about 1.2 kB each. Beyond it new series are counted and reported, not kept."""
     series_ttl_seconds: Seconds = 3600
     """A series without samples for this long is forgotten."""
+    quiet_seconds: Seconds = 5.0
+    """Where the broker has had no log record for longer, event time passes by the clock: no errors is a fact, too."""
     false_signals_per_day: Annotated[float, Field(gt=0)] = 1.0
     """How many false signals a day one partition's series may raise together, if their tails are as modelled."""
     adapt_seconds: Seconds = 3600
@@ -138,6 +141,7 @@ class Settings(BaseSettings):
     console: ConsoleSettings = ConsoleSettings()
     state: StateSettings = StateSettings()
     policy: PolicySettings = PolicySettings()
+    connectors: ConnectorsSettings = ConnectorsSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -145,8 +149,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         toml = TomlConfigSettingsSource(settings_cls, toml_file=config_path())
         return init_settings, env_settings, toml

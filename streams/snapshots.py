@@ -7,7 +7,7 @@ acknowledged; loading reads the state partition from its beginning, which compac
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
@@ -15,9 +15,8 @@ from confluent_kafka import Consumer, TopicPartition
 from schemas.errors import TemporaryError
 from schemas.topics import STATE
 from streams.kernel.checkpoint import Assembler, Snapshot, cut
+from streams.publisher import Message, Publish
 
-# (topic, key, value, partition): resolves when the broker has it.
-SendBytes = Callable[[str, bytes, bytes, int], Awaitable[None]]
 # A broker that says nothing for this long while a snapshot is read is down; the assignment is retried.
 POLL_SECONDS = 10.0
 
@@ -25,19 +24,19 @@ POLL_SECONDS = 10.0
 class Snapshots:
     """Reads and writes snapshots. `identity` is stage/lane/partition; its partition decides where it lies."""
 
-    def __init__(self, client_config: Mapping[str, Any], topic_prefix: str, send: SendBytes) -> None:
+    def __init__(self, client_config: Mapping[str, Any], topic_prefix: str, publish: Publish) -> None:
         self._config = dict(client_config)
         self._topic = STATE.full_name(topic_prefix)
-        self._send = send
+        self._publish = publish
         self._partitions: int | None = None
 
     async def save(self, identity: str, partition: int, snapshot: Snapshot) -> None:
         """Write a snapshot; on return it is durable."""
         where = partition % await self._count()
-        chunks = cut(identity, snapshot)
-        await asyncio.gather(*(self._send(self._topic, key, value, where) for key, value in chunks[:-1]))
+        chunks = [Message(self._topic, key, value, where) for key, value in cut(identity, snapshot)]
+        await self._publish(chunks[:-1])
         # The manifest makes the chunks valid, so it must not overtake them.
-        await self._send(self._topic, *chunks[-1], where)
+        await self._publish(chunks[-1:])
 
     async def load(self, identities: Mapping[str, int]) -> dict[str, Snapshot]:
         """Newest whole snapshot of each identity (name to partition) that has one."""
@@ -89,6 +88,6 @@ class Snapshots:
             for message in messages:
                 if message.error() is not None:
                     raise TemporaryError(f"{self._topic}/{partition}: {message.error()}")
-                position = message.offset() + 1
+                position = (message.offset() or 0) + 1
                 for assembler in assemblers:
                     assembler.add(message.key() or b"", message.value() or b"")

@@ -11,51 +11,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any
 
-from schemas.codec import decode, encode
-from schemas.dead_letter import dead_letter
+from schemas.codec import encode
 from schemas.envelope import Record
-from schemas.errors import RecordError, Rejection
+from schemas.errors import RecordError, Rejection, TemporaryError
 from schemas.topics import BY_NAME, DEAD_LETTERS, Topic
+from streams.kernel.base import Emit, Keep, Kernel, Output, Records, letter
 from streams.kernel.checkpoint import Snapshot
+from streams.publisher import Message, Publish
 from streams.snapshots import Snapshots
-from streams.transport import Batch
 
 log = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
-class Emit:
-    """One record to publish. `partition` None: by key."""
-
-    topic: Topic
-    key: bytes
-    record: Record
-    partition: int | None = None
-
-
-class Kernel(Protocol):
-    """Pure state machine of one partition of a lane."""
-
-    def take(self, topic: Topic, batch: Batch) -> list[Emit]:
-        """Fold one batch of one input topic."""
-
-    def wake(self) -> list[Emit]:
-        """Give the kernel a moment of wall-clock time, about twice a second; most have nothing to do."""
-
-    def snapshot(self) -> bytes:
-        """State to go on from."""
-
-
 # (partition, state or None) -> kernel
 MakeKernel = Callable[[int, bytes | None], Kernel]
-# (full topic name, key, value, partition or None): resolves when the broker has it.
-Send = Callable[[str, bytes, bytes, int | None], Awaitable[None]]
+# Puts one record into a store of the lane's own; doing it again changes nothing.
+KeepRecord = Callable[[Record], Awaitable[None]]
+# Tries of a store that is away for a moment; then the process ends and a supervisor starts it again.
+KEEP_TRIES = 5
+# Snapshots take at most this share of the time, however large the state.
+SNAPSHOT_SHARE = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +45,7 @@ class Lane:
     name: str
     inputs: tuple[Topic, ...]
     make: MakeKernel
+    keep: KeepRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +79,10 @@ class _Slot:
     identity: str
     partition: int
     kernel: Kernel
+    lane: Lane
     generation: int
-    saved_at: float
+    save_at: float
+    quiet_since: float | None = None
     next_offsets: dict[str, int] = field(default_factory=dict)
     dirty: bool = False
     # Folding, sending and saving one after the other: a snapshot never sees a state ahead of its offsets.
@@ -114,16 +97,19 @@ class StageRunner:
         stage: Stage,
         *,
         topic_prefix: str,
-        send: Send,
+        publish: Publish,
         snapshots: Snapshots,
         snapshot_interval: float,
+        at_end: Callable[[str, int], bool] = lambda _topic, _partition: False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.stage = stage
         self.counters = Counters()
         self._prefix = topic_prefix
-        self._send = send
+        self._publish_all = publish
         self._snapshots = snapshots
+        # Whether the broker has surely nothing more of a topic (full name) and partition.
+        self._at_end = at_end
         self._interval = snapshot_interval
         self._clock = clock
         self._lanes = {topic.name: lane for lane in stage.lanes for topic in lane.inputs}
@@ -152,8 +138,14 @@ class StageRunner:
             if slot is not None:
                 await self._save_last(slot)
 
-    async def handle(self, batch: Batch) -> None:
-        """Take one batch to its end: folded, its output durable, its offset noted."""
+    async def handle(self, batch: Records) -> None:
+        """Take one batch to its end: folded, its output durable, its offset noted.
+
+        Raises:
+            ReflexArcError: its output could not be made durable. The process must end: this kernel is ahead of what
+                the topics hold, and only a restart from the snapshot brings them together again.
+
+        """
         slot = self._slots.get(self._identity(batch.topic, batch.partition))
         if slot is None:
             return  # revoked while the batch was on its way: its new owner reads it again
@@ -162,7 +154,8 @@ class StageRunner:
             if not fresh.offsets:
                 return
             started = self._clock()
-            await self._publish(await self._run(self._take, slot, self._topic(batch.topic), fresh))
+            slot.quiet_since = None
+            await self._carry_out(slot, await self._run(self._take, slot, self._topic(batch.topic), fresh))
             slot.next_offsets[batch.topic] = fresh.offsets[-1] + 1
             slot.dirty = True
             self.counters.records += len(fresh.offsets)
@@ -174,7 +167,9 @@ class StageRunner:
         """Let every kernel act on the passing of time, and save what is due."""
         for slot in list(self._slots.values()):
             async with slot.lock:
-                await self._publish(await self._run(slot.kernel.wake))
+                outputs = await self._run(slot.kernel.wake, self._quiet_seconds(slot))
+                slot.dirty |= bool(outputs)
+                await self._carry_out(slot, outputs)
                 await self._save_when_due(slot)
 
     async def close(self) -> None:
@@ -183,24 +178,36 @@ class StageRunner:
             await self._save_last(slot)
         self._thread.shutdown(wait=False)
 
-    def _take(self, slot: _Slot, topic: Topic, batch: Batch) -> list[Emit]:
+    def _quiet_seconds(self, slot: _Slot) -> float:
+        now = self._clock()
+        if not all(self._at_end(t.full_name(self._prefix), slot.partition) for t in slot.lane.inputs):
+            slot.quiet_since = None
+        elif slot.quiet_since is None:
+            slot.quiet_since = now
+        return 0.0 if slot.quiet_since is None else now - slot.quiet_since
+
+    def _take(self, slot: _Slot, topic: Topic, batch: Records) -> list[Output]:
         try:
             return slot.kernel.take(topic, batch)
         except Exception as error:  # a bug in a kernel must not stop the stream
             log.exception("%s: %s offsets %d-%d", slot.identity, topic.name, batch.offsets[0], batch.offsets[-1])
             fault = RecordError(Rejection.PROCESSING_FAILED, f"{type(error).__name__}: {error}")
-            return [self_letter(self.stage.name, batch, i, fault) for i in range(len(batch.offsets))]
+            return [letter(self.stage.name, batch, i, fault) for i in range(len(batch.offsets))]
 
-    async def _publish(self, emits: Sequence[Emit]) -> None:
-        if not emits:
-            return
-        self.counters.emitted += len(emits)
-        self.counters.dead_letters += sum(emit.topic is DEAD_LETTERS for emit in emits)
-        sends = (self._send(e.topic.full_name(self._prefix), e.key, encode(e.record), e.partition) for e in emits)
-        await asyncio.gather(*sends)
+    async def _carry_out(self, slot: _Slot, outputs: Sequence[Output]) -> None:
+        emits = [output for output in outputs if isinstance(output, Emit)]
+        if emits:
+            self.counters.emitted += len(emits)
+            self.counters.dead_letters += sum(emit.topic is DEAD_LETTERS for emit in emits)
+            await self._publish_all(
+                [Message(e.topic.full_name(self._prefix), e.key, encode(e.record), e.partition) for e in emits]
+            )
+        for output in outputs:
+            if isinstance(output, Keep) and slot.lane.keep is not None:
+                await _persistently(slot.lane.keep, output.record)
 
     async def _save_when_due(self, slot: _Slot) -> None:
-        if slot.dirty and self._clock() - slot.saved_at >= self._interval:
+        if slot.dirty and self._clock() >= slot.save_at:
             await self._save(slot)
 
     async def _save_last(self, slot: _Slot) -> None:
@@ -209,16 +216,20 @@ class StageRunner:
                 await self._save(slot)
 
     async def _save(self, slot: _Slot) -> None:
+        started = self._clock()
         slot.generation += 1
-        slot.saved_at, slot.dirty = self._clock(), False
+        slot.dirty = False
         offsets = dict(slot.next_offsets)
         state = await self._run(slot.kernel.snapshot)
         await self._snapshots.save(slot.identity, slot.partition, Snapshot(slot.generation, offsets, state))
         self.counters.snapshots += 1
+        took = self._clock() - started
+        slot.save_at = self._clock() + max(self._interval, took / SNAPSHOT_SHARE)
 
     def _open(self, identity: str, topic: str, partition: int, snapshot: Snapshot | None) -> _Slot:
-        kernel = self._lanes[self._topic(topic).name].make(partition, snapshot.state if snapshot else None)
-        slot = _Slot(identity, partition, kernel, snapshot.generation if snapshot else 0, self._clock())
+        lane = self._lanes[self._topic(topic).name]
+        kernel = lane.make(partition, snapshot.state if snapshot else None)
+        slot = _Slot(identity, partition, kernel, lane, snapshot.generation if snapshot else 0, self._clock())
         slot.next_offsets.update(snapshot.next_offsets if snapshot else {})
         return slot
 
@@ -230,3 +241,16 @@ class StageRunner:
 
     async def _run(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+
+
+async def _persistently(keep: KeepRecord, record: Record) -> None:
+    for left in range(KEEP_TRIES - 1, -1, -1):
+        try:
+            await keep(record)
+        except TemporaryError as error:
+            if not left:
+                raise
+            log.warning("%s; trying again", error)
+            await asyncio.sleep(error.delay)
+        else:
+            return

@@ -115,14 +115,26 @@ class Correlator:
         self._waiting.add(record.time_unix_nano, record.id, record)
         return self._release()
 
-    def excuse(self) -> list[Incident]:
-        """Stop waiting for the sources that hold the oldest signal back."""
-        oldest = self._waiting.next_time()
-        if oldest is None:
-            return []
-        self._watermarks.excuse(oldest)
-        if self._watermarks.current < oldest:  # no source is known yet: nothing says that more is to come
-            self._watermarks.observe("-", oldest, idle=True)
+    @property
+    def watermark(self) -> int:
+        """Event time up to which everything has been played."""
+        return self._watermarks.current
+
+    @property
+    def next_signal(self) -> int | None:
+        """Event time of the oldest signal that waits for the watermark."""
+        return self._waiting.next_time()
+
+    @property
+    def next_timer(self) -> int | None:
+        """Event time at which something is due although nothing more may come."""
+        return self._next_timer()[0]
+
+    def excuse(self, until: int) -> list[Incident]:
+        """Stop waiting for the sources that are behind `until`, and play up to there."""
+        self._watermarks.excuse(until)
+        if self._watermarks.current < until:  # no other source has come that far
+            self._watermarks.observe("-", until, idle=True)
         return self._release()
 
     def _release(self) -> list[Incident]:

@@ -195,3 +195,9 @@ def test_time_passes_without_samples_and_silence_of_events_then_counts() -> None
     assert [v.change for v in b.advance(T0 + 80 * S)] == [Change.CLEARED]
     assert feed(b, [75], [4.0]) == []
     assert b.late == 1
+
+
+def test_the_calm_before_a_sudden_fault_does_not_clear_it() -> None:
+    b = bank(lateness_nanos=S // 2)
+    feed(b, range(60), calm(60))
+    assert [v.change for v in feed(b, range(60, 70), [1e6] * 10)] == [Change.FIRING]

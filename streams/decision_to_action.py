@@ -1,0 +1,132 @@
+"""The act stage: decisions and what people say about them in, action commands out.
+
+Commands of an `act` decision go out at once, those of an `ask` decision when a person approves in time. A stop in
+scope holds them; a resume lets go of those that have not expired. Executors look at the stops again, before every
+change: this is the first gate, not the last.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+
+from actions.controls import Controls, Scope
+from actions.policy import approve
+from actions.rails_store import RailsStore
+from actions.settings import PolicySettings
+from schemas.action import ActionCommand
+from schemas.control import Control
+from schemas.decision import Decision
+from schemas.envelope import NANOS, Model, Record
+from schemas.errors import RefusedError
+from schemas.topics import ACTIONS, CONTROLS, DECISIONS, Topic
+from streams.kernel.base import Emit, Keep, Output, RecordKernel
+from streams.settings import Settings
+from streams.stage import Lane, Stage
+
+log = logging.getLogger(__name__)
+
+
+class _Saved(Model):
+    asked: tuple[Decision, ...] = ()
+    answers: tuple[Control, ...] = ()
+    held: tuple[ActionCommand, ...] = ()
+    controls: tuple[Control, ...] = ()
+
+
+class Act(RecordKernel):
+    """One partition of decisions and controls."""
+
+    stage = "act"
+
+    def __init__(self, policy: PolicySettings, _partition: int, state: bytes | None = None) -> None:
+        self._policy = policy
+        saved = _Saved.model_validate_json(state) if state else _Saved()
+        self._asked = {decision.id: decision for decision in saved.asked}
+        # Answers whose decision has not been read yet: two topics keep no common order.
+        self._answers = {str(control.decision_id): control for control in saved.answers}
+        self._held = {command.id: command for command in saved.held}
+        self._said: dict[str, Control] = {}
+        self._controls = Controls()
+        for control in saved.controls:
+            self._hear(control)
+
+    def one(self, topic: Topic, record: Decision | Control) -> list[Output]:  # noqa: ARG002 - types tell
+        self._forget(record.time_unix_nano)
+        if isinstance(record, Decision):
+            return self._decided(record)
+        if record.kind in {"approve", "reject"}:
+            return self._answered(record)
+        if record.kind in {"stop", "resume"}:
+            self._hear(record)
+        return self._let_go(record.time_unix_nano) if record.kind == "resume" else []
+
+    def snapshot(self) -> bytes:
+        saved = _Saved(
+            asked=tuple(self._asked.values()),
+            answers=tuple(self._answers.values()),
+            held=tuple(self._held.values()),
+            controls=tuple(self._said.values()),
+        )
+        return saved.model_dump_json().encode()
+
+    def _decided(self, decision: Decision) -> list[Output]:
+        if decision.verdict == "act":
+            return self._issue(decision.actions)
+        if decision.verdict != "ask":
+            return []
+        self._asked[decision.id] = decision
+        answer = self._answers.pop(decision.id, None)
+        return [] if answer is None else self._answered(answer)
+
+    def _answered(self, control: Control) -> list[Output]:
+        decision_id = str(control.decision_id)
+        decision = self._asked.pop(decision_id, None)
+        if decision is None:
+            self._answers[decision_id] = control
+            return []
+        if control.kind == "reject":
+            return []
+        try:
+            return self._issue(approve(decision, control, self._policy))
+        except RefusedError as error:
+            log.warning("%s", error)
+            return []
+
+    def _issue(self, commands: tuple[ActionCommand, ...]) -> list[Output]:
+        found: list[Output] = []
+        for command in commands:
+            stops = self._controls.stops(Scope.of_command(command))
+            if stops:
+                log.warning("action %s is held: %s", command.id, "; ".join(stops))
+                self._held[command.id] = command
+            else:
+                found += [Emit(ACTIONS, command.target.scope.encode(), command), Keep(command)]
+        return found
+
+    def _let_go(self, now: int) -> list[Output]:
+        held, self._held = self._held, {}
+        return self._issue(tuple(command for command in held.values() if command.expires_unix_nano > now))
+
+    def _hear(self, control: Control) -> None:
+        self._controls.add(control)
+        key = f"{control.kind} {Scope.of(control)}"
+        known = self._said.get(key)
+        if known is None or known.time_unix_nano <= control.time_unix_nano:
+            self._said[key] = control
+
+    def _forget(self, now: int) -> None:
+        """Drop questions nobody may answer any more, and answers whose question never came."""
+        oldest = now - int(self._policy.approval_validity_seconds * NANOS)
+        self._asked = {i: decision for i, decision in self._asked.items() if decision.time_unix_nano >= oldest}
+        self._answers = {i: control for i, control in self._answers.items() if control.time_unix_nano >= oldest}
+
+
+def stage(settings: Settings, rails: RailsStore) -> Stage:
+    """Make the act stage; `rails` is told of every command once it is on its topic."""
+
+    async def keep(record: Record) -> None:
+        if isinstance(record, ActionCommand):
+            await rails.note_issued(record)
+
+    return Stage(Act.stage, (Lane("decisions", (DECISIONS, CONTROLS), partial(Act, settings.policy), keep),))

@@ -1,0 +1,259 @@
+"""The decide stage: incident revisions in, decisions out. What may be done is up to `actions.policy`.
+
+The kernel remembers, per scope, what the policy has to know: what was asked for, how it ended and what people have
+stopped. All of it is a fold of topics, so that it survives a crash and can be replayed. It sees one partition, so its
+limits over everything count that partition's share; executors check them over everything before each change, from
+the memory in Redis that the incidents kept here go to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+
+from pydantic import Field
+
+from actions.autonomy import Reliability, fold
+from actions.catalog import Catalog, load
+from actions.controls import Controls, Scope
+from actions.policy import decide
+from actions.rails import Attempt, RailsSettings, RailsSnapshot
+from actions.rails_store import LOST_AFTER_SECONDS, RailsStore
+from actions.settings import PolicySettings
+from schemas.action import ActionCommand
+from schemas.control import Control
+from schemas.decision import Decision
+from schemas.envelope import NANOS, Model, Record
+from schemas.incident import Incident
+from schemas.outcome import Outcome, Result
+from schemas.topics import ACTIONS, CONTROLS, DECISIONS, INCIDENTS, LEARNING, Topic
+from streams.kernel.base import Emit, Keep, Output, RecordKernel
+from streams.settings import Settings
+from streams.stage import Lane, Stage
+
+HOUR_NANOS = 3600 * NANOS
+# More than the rails allow at one target within the longest window they look back on (3 an hour over 4 hours).
+MAX_ENDINGS = 64
+
+_SUCCESS = frozenset({Result.VERIFIED})
+_NOT_TRIED = frozenset({Result.EXPIRED, Result.REFUSED})
+
+
+class Ending(Model):
+    """What the rails need of an outcome."""
+
+    id: str
+    action_id: str
+    decision_id: str
+    playbook: str
+    result: Result
+    time_unix_nano: int
+
+
+class ScopeMemory(Model):
+    """What is remembered of one environment/service. Replaced, never mutated."""
+
+    previous_hash: str = ""
+    incident_id: str = ""
+    decided: tuple[str, ...] = ()
+    """What the incident looked like when it was last decided about."""
+    issued: tuple[Attempt, ...] = ()
+    endings: tuple[Ending, ...] = ()
+    records: dict[str, Reliability] = Field(default_factory=dict)
+
+
+class _Saved(Model):
+    scopes: dict[str, ScopeMemory]
+    opened: dict[str, int]
+    controls: tuple[Control, ...]
+
+
+class Decide(RecordKernel):
+    """One partition of incidents, commands, outcomes and controls."""
+
+    stage = "decide"
+
+    def __init__(self, catalog: Catalog, policy: PolicySettings, _partition: int, state: bytes | None = None) -> None:
+        self._catalog = catalog
+        self._policy = policy
+        saved = _Saved.model_validate_json(state) if state else _Saved(scopes={}, opened={}, controls=())
+        self._scopes = dict(saved.scopes)
+        self._open = dict(saved.opened)  # scope -> when its open incident was opened
+        self._said: dict[str, Control] = {}
+        self._controls = Controls()
+        for control in saved.controls:
+            self._hear(control)
+
+    def one(self, topic: Topic, record: Incident | ActionCommand | Outcome | Control) -> list[Output]:  # noqa: ARG002 - types tell
+        if isinstance(record, Incident):
+            return [*self._consider(record), Keep(record)]
+        if isinstance(record, ActionCommand):
+            self._note_issued(record.target.scope, [record])
+        elif isinstance(record, Outcome):
+            self._learn(record)
+        else:
+            self._hear(record)
+        return []
+
+    def snapshot(self) -> bytes:
+        saved = _Saved(scopes=self._scopes, opened=self._open, controls=tuple(self._said.values()))
+        return saved.model_dump_json().encode()
+
+    def _consider(self, incident: Incident) -> list[Output]:
+        """Decide anew when the incident looks another: its class, what else it may be, whether it still fires."""
+        memory = self._scopes.get(incident.scope, ScopeMemory())
+        if incident.status == "resolved":
+            self._open.pop(incident.scope, None)
+            self._scopes[incident.scope] = memory.model_copy(update={"incident_id": "", "decided": (), "issued": ()})
+            return []
+        self._open[incident.scope] = incident.opened_unix_nano
+        if incident.id != memory.incident_id:
+            memory = memory.model_copy(update={"incident_id": incident.id, "decided": (), "issued": ()})
+        looks = _looks(incident)
+        if looks == memory.decided:
+            return []
+        decision = self._decide(incident, memory)
+        update = {"previous_hash": decision.hash, "decided": looks}
+        self._scopes[incident.scope] = memory.model_copy(update=update)
+        if decision.verdict == "act":
+            self._note_issued(incident.scope, decision.actions)
+        return [Emit(DECISIONS, incident.scope.encode(), decision)]
+
+    def _note_issued(self, scope: str, commands: Iterable[ActionCommand]) -> None:
+        """Remember what was asked for: here at once, and by people when their commands come by."""
+        memory = self._scopes.get(scope, ScopeMemory())
+        issued = {attempt.action_id: attempt for attempt in memory.issued}
+        issued |= {c.id: _attempt(c) for c in commands if c.incident_id == memory.incident_id}
+        self._scopes[scope] = memory.model_copy(update={"issued": tuple(issued.values())})
+
+    def _decide(self, incident: Incident, memory: ScopeMemory) -> Decision:
+        return decide(
+            incident,
+            self._catalog,
+            self._policy,
+            now_unix_nano=incident.updated_unix_nano,
+            previous_hash=memory.previous_hash,
+            records=memory.records,
+            rails=self._rails(incident, memory),
+        )
+
+    def _rails(self, incident: Incident, memory: ScopeMemory) -> RailsSnapshot:
+        now, limits = incident.updated_unix_nano, self._policy.rails
+        playbook = self._catalog.serving(incident)
+        here = Scope(incident.environment, incident.service, playbook.name if playbook else None, incident.id)
+        everywhere = [ending for scope in self._scopes.values() for ending in scope.endings]
+        of_playbook = [ending for ending in everywhere if playbook and ending.playbook == playbook.name]
+        return RailsSnapshot(
+            actions_last_hour=_tried_since(everywhere, now - HOUR_NANOS),
+            broken_services=len(self._open),
+            known_services=len(self._scopes.keys() | self._open.keys()),
+            storm_until_unix_nano=self._storm_until(limits),
+            stops=self._controls.stops(here),
+            target_actions_last_hour=_tried_since(memory.endings, now - HOUR_NANOS),
+            attempts=tuple(_with_results(memory)),
+            playbook_failures_in_window=_streaks(of_playbook, limits, now)["failures_in_window"],
+            **_streaks(memory.endings, limits, now),
+        )
+
+    def _storm_until(self, limits: RailsSettings) -> int | None:
+        """Find when the newest storm is over: many incidents opened within a short time."""
+        times = sorted(self._open.values())
+        window, many = int(limits.storm_window_seconds * NANOS), limits.storm_incidents
+        storms = [last for first, last in zip(times, times[many - 1 :], strict=False) if last - first <= window]
+        return storms[-1] + int(limits.storm_cooldown_seconds * NANOS) if storms else None
+
+    def _learn(self, outcome: Outcome) -> None:
+        scope = outcome.target.scope
+        memory = self._scopes.get(scope, ScopeMemory())
+        if any(ending.id == outcome.id for ending in memory.endings):
+            return
+        record = memory.records.get(
+            outcome.playbook,
+            Reliability(
+                environment=outcome.target.environment, service=outcome.target.service, playbook=outcome.playbook
+            ),
+        )
+        self._scopes[scope] = memory.model_copy(
+            update={
+                "endings": (*memory.endings, _ending(outcome))[-MAX_ENDINGS:],
+                "records": {**memory.records, outcome.playbook: fold(record, outcome)},
+            }
+        )
+
+    def _hear(self, control: Control) -> None:
+        if control.kind in {"stop", "resume"}:
+            self._controls.add(control)
+            key = f"{control.kind} {Scope.of(control)}"
+            known = self._said.get(key)
+            if known is None or known.time_unix_nano <= control.time_unix_nano:
+                self._said[key] = control
+
+
+def stage(settings: Settings, rails: RailsStore) -> Stage:
+    """Make the decide stage; `rails` is told of every incident."""
+
+    async def keep(record: Record) -> None:
+        if isinstance(record, Incident):
+            await rails.note_incident(record)
+
+    make = partial(Decide, load(), settings.policy)
+    return Stage(Decide.stage, (Lane("incidents", (INCIDENTS, ACTIONS, LEARNING, CONTROLS), make, keep),))
+
+
+def _looks(incident: Incident) -> tuple[str, ...]:
+    found = incident.classification
+    return (found.label, "fires" if incident.active_subjects else "calm", *found.prediction_set)
+
+
+def _attempt(command: ActionCommand) -> Attempt:
+    within = command.verification.within_seconds
+    return Attempt(
+        playbook=command.playbook,
+        playbook_version=command.playbook_version,
+        step=command.step,
+        action_id=command.id,
+        decision_id=command.decision_id,
+        until_unix_nano=command.expires_unix_nano + int((within + LOST_AFTER_SECONDS) * NANOS),
+    )
+
+
+def _with_results(memory: ScopeMemory) -> Iterable[Attempt]:
+    """Give what was asked for on behalf of the incident, each with its result of the same decision, if any."""
+    ended = {(ending.action_id, ending.decision_id): ending.result for ending in memory.endings}
+    for attempt in memory.issued:
+        yield attempt.model_copy(update={"result": ended.get((attempt.action_id, attempt.decision_id))})
+
+
+def _ending(outcome: Outcome) -> Ending:
+    return Ending(
+        id=outcome.id,
+        action_id=outcome.action_id,
+        decision_id=outcome.decision_id,
+        playbook=outcome.playbook,
+        result=outcome.result,
+        time_unix_nano=outcome.timing.finished_unix_nano,
+    )
+
+
+def _tried(endings: Iterable[Ending]) -> list[Ending]:
+    return [ending for ending in endings if ending.result not in _NOT_TRIED]
+
+
+def _tried_since(endings: Iterable[Ending], since: int) -> int:
+    return sum(ending.time_unix_nano >= since for ending in _tried(endings))
+
+
+def _streaks(endings: Iterable[Ending], limits: RailsSettings, now: int) -> dict[str, int | None]:
+    """Count successes and failures, newest last."""
+    tried = sorted(_tried(endings), key=lambda ending: ending.time_unix_nano)
+    good = [ending for ending in tried if ending.result in _SUCCESS]
+    bad = [ending for ending in tried if ending.result not in _SUCCESS]
+    last_good = good[-1].time_unix_nano if good else None
+    budget, recurrence = (int(s * NANOS) for s in (limits.budget_window_seconds, limits.recurrence_window_seconds))
+    return {
+        "last_success_unix_nano": last_good,
+        "last_failure_unix_nano": bad[-1].time_unix_nano if bad else None,
+        "consecutive_failures": sum(ending.time_unix_nano > (last_good or 0) for ending in bad),
+        "failures_in_window": sum(ending.time_unix_nano >= now - budget for ending in bad),
+        "successes_in_window": sum(ending.time_unix_nano >= now - recurrence for ending in good),
+    }

@@ -1,0 +1,320 @@
+"""Raw metrics to signals: decode the columns, let the bank judge them, say in words what it found.
+
+One kernel per raw partition. `SeriesDetect` is what metrics and logs (`detect_logs`) have in common: a table of series,
+a bank over the same rows, and the watermark published after every batch. The promise behind that watermark: no signal
+published later is from before it.
+
+What comes out does not depend on how records were cut into batches, with two stated exceptions at the edges of memory:
+when a series that was silent for `series_ttl` is forgotten, and when an overflow is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+import numpy as np
+
+from detectors import evidence
+from detectors.bank import BankSettings, Change, Kind, SeriesBank, Verdict
+from detectors.bank_state import freeze, thaw
+from schemas.envelope import Entity
+from schemas.signal import Origin, Progress, Signal, SignalKind, signal_id
+from schemas.topics import RAW_METRICS, SIGNALS, Topic
+from streams.decode import MetricDecoder
+from streams.decode_series import Series, SeriesTable
+from streams.kernel.base import Emit, Output, Records, letter
+
+STAGE = "detect"
+DETECTOR = "robust-cusum"
+MODEL_VERSION = "1"
+OVERFLOW = "reflexarc.series.overflow"
+# Series are looked through for forgotten ones this often per time to live: at most 1/16 of it too late.
+SWEEPS_PER_TTL = 16
+
+# The scale of a series that is zero and has always been: `SeriesBank` gives it the smallest there is.
+_NEVER_VARIED = 1e-30
+
+_STATES: dict[Change, str] = {Change.FIRING: "firing", Change.CLEARED: "cleared", Change.ADAPTED: "adapted"}
+
+
+@dataclass(frozen=True, slots=True)
+class DetectRules:
+    """Settings of the detect kernels; durations in nanoseconds of event time."""
+
+    signal_partitions: int
+    bank: BankSettings = field(default_factory=BankSettings)
+    max_series: int = 100_000
+    series_ttl: int = 3600 * 1_000_000_000
+    future_limit: int = 60 * 1_000_000_000
+    quiet_after: int = 5 * 1_000_000_000
+
+
+class _Saved(msgspec.Struct):
+    """A snapshot."""
+
+    window: int
+    table: bytes
+    bank: bytes
+    last_offset: int
+    swept: int
+    overflowing_since: int
+    refused: int
+    extra: bytes
+
+
+class SeriesDetect:
+    """Series of one partition, judged. Subclasses bring the samples."""
+
+    kind: SignalKind
+    topic: Topic
+
+    def __init__(self, rules: DetectRules, partition: int) -> None:
+        self.rules = rules
+        self.partition = partition
+        self.source = f"{self.topic.name}/{partition}"
+        self.table = SeriesTable(rules.max_series)
+        self.bank = SeriesBank(rules.bank)
+        self._last_offset = 0
+        self._swept = 0
+        self._promised = 0
+        self._overflowing_since = 0
+        self._refused = 0
+
+    def restore(self, state: bytes) -> bool:
+        """Go on from a snapshot; false where it was made with another window and is of no use."""
+        saved = msgspec.msgpack.decode(state, type=_Saved)
+        if saved.window != self.rules.bank.window:
+            return False
+        self.restore_table(saved.table)
+        self.bank = thaw(saved.bank, self.rules.bank)
+        self._last_offset, self._swept = saved.last_offset, saved.swept
+        self._overflowing_since, self._refused = saved.overflowing_since, saved.refused
+        self.table.overflow = saved.refused
+        self.restore_extra(saved.extra)
+        return True
+
+    def snapshot(self) -> bytes:
+        saved = _Saved(
+            window=self.rules.bank.window,
+            table=self.snapshot_table(),
+            bank=freeze(self.bank),
+            last_offset=self._last_offset,
+            swept=self._swept,
+            overflowing_since=self._overflowing_since,
+            refused=self._refused,
+            extra=self.snapshot_extra(),
+        )
+        return msgspec.msgpack.encode(saved)
+
+    def snapshot_table(self) -> bytes:
+        return self.table.snapshot()
+
+    def restore_table(self, state: bytes) -> None:
+        """Take back what `snapshot_table` gave."""
+        self.table = SeriesTable.restore(state, self.rules.max_series)
+
+    def snapshot_extra(self) -> bytes:
+        return b""
+
+    def restore_extra(self, state: bytes) -> None:
+        """Take back what `snapshot_extra` gave."""
+
+    def signals(self, verdicts: Iterable[Verdict], offsets: Sequence[int]) -> list[Output]:
+        """Put verdicts into words; `offsets` are those of the samples that were folded."""
+        found: list[Output] = []
+        for verdict in verdicts:
+            offset = offsets[verdict.sample] if verdict.sample >= 0 else self._last_offset
+            found.append(_emit(self._signal(verdict, offset)))
+        return found
+
+    def closing(self, records: Records) -> list[Output]:
+        """End every batch with: overflow, forgotten series, the watermark."""
+        self._last_offset = records.offsets[-1]
+        return [*self._report_overflow(), *self._sweep(), *self.progress()]
+
+    def progress(self, *, idle: bool = False) -> list[Output]:
+        """Tell every partition of the signals topic how far this source has been read."""
+        reached = self.bank.watermark
+        if reached <= 0 or (reached <= self._promised and not idle):
+            return []
+        self._promised = max(reached, self._promised)
+        return progress(self.source, reached, self.rules.signal_partitions, idle=idle)
+
+    def reasons(self, verdict: Verdict, series: Series) -> tuple[str, ...]:
+        return explain(verdict, series)
+
+    def _signal(self, verdict: Verdict, offset: int) -> Signal:
+        series = self.table.describe(verdict.series)
+        return signal(self.kind, verdict, series, self.reasons(verdict, series), self._origin(offset))
+
+    def _origin(self, offset: int) -> Origin:
+        return Origin(topic=self.topic.name, partition=self.partition, offset=offset)
+
+    def _report_overflow(self) -> list[Output]:
+        """Say when samples begin to be refused for want of room, and when there is room again."""
+        refused, self._refused = self.table.overflow - self._refused, self.table.overflow
+        full = len(self.table) >= self.rules.max_series
+        if refused and not self._overflowing_since:
+            self._overflowing_since = self.bank.high
+            return [self._overflow("firing", refused, f"{len(self.table)} series are all there is room for")]
+        if self._overflowing_since and not refused and not full:
+            found = [self._overflow("cleared", 0, f"{len(self.table)} of {self.rules.max_series} series")]
+            self._overflowing_since = 0
+            return found
+        return []
+
+    def _overflow(self, state: str, refused: int, reason: str) -> Output:
+        subject = f"{OVERFLOW}/{self.source}"
+        return _emit(
+            Signal(
+                id=signal_id(subject, state, self._overflowing_since),
+                kind="metric",
+                state=state,
+                entity=Entity(service="reflexarc", instance=self.source),
+                subject=subject,
+                name=OVERFLOW,
+                time_unix_nano=self.bank.high,
+                onset_unix_nano=self._overflowing_since,
+                observed=float(refused),
+                expected=0.0,
+                unit="{sample}",
+                detector="capacity",
+                model_version="1",
+                reasons=(reason,),
+                origin=self._origin(self._last_offset),
+            )
+        )
+
+    def _sweep(self) -> list[Output]:
+        """Forget series without samples for `series_ttl`."""
+        tick_nanos = self.rules.bank.tick_nanos
+        now = self.bank.watermark
+        if now - self._swept < self.rules.series_ttl // SWEEPS_PER_TTL:
+            return []
+        self._swept = now
+        rows = self.bank.idle_since((now - self.rules.series_ttl) // tick_nanos)
+        if not len(rows):
+            return []
+        gone = [self._gone(int(row), now) for row in rows[self.bank.columns.firing[rows]]]
+        self.bank.forget(rows)
+        self.table.forget(rows.tolist())
+        self.forget_extra(rows.tolist())
+        return gone
+
+    def forget_extra(self, rows: list[int]) -> None:
+        """Drop what a subclass keeps by row."""
+
+    def _gone(self, row: int, now: int) -> Output:
+        """Say of what still fired when it fell silent that it is no longer abnormal; nor has it recovered."""
+        series, onset = self.table.describe(row), int(self.bank.columns.onset[row])
+        silent = self.rules.series_ttl / 1e9
+        return _emit(
+            Signal(
+                id=signal_id(series.id, "adapted", onset),
+                kind=self.kind,
+                state="adapted",
+                entity=series.entity,
+                subject=series.id,
+                name=series.name,
+                attributes=series.attributes,
+                time_unix_nano=now + 1,
+                onset_unix_nano=onset,
+                unit=series.unit,
+                detector=DETECTOR,
+                model_version=MODEL_VERSION,
+                reasons=(f"no samples for {silent:g} s: forgotten, recovered or not",),
+                origin=self._origin(self._last_offset),
+            )
+        )
+
+
+class MetricDetect(SeriesDetect):
+    """Metric samples of one partition."""
+
+    kind = "metric"
+    topic = RAW_METRICS
+
+    def __init__(self, rules: DetectRules, partition: int, state: bytes | None = None) -> None:
+        super().__init__(rules, partition)
+        self._decoder = MetricDecoder(self.table, future_limit_nanos=rules.future_limit)
+        if state is not None:
+            self.restore(state)
+
+    def snapshot_table(self) -> bytes:
+        return self._decoder.snapshot()
+
+    def restore_table(self, state: bytes) -> None:
+        limits = {"max_series": self.rules.max_series, "future_limit_nanos": self.rules.future_limit}
+        self._decoder = MetricDecoder.restore(state, **limits)
+        self.table = self._decoder.table
+
+    def take(self, topic: Topic, records: Records) -> list[Output]:  # noqa: ARG002 - there is only one
+        columns = self._decoder.decode(records.keys, records.values, records.timestamps)
+        admitted = self.table.take_new()
+        kinds = [_kind(*self.table.kind(row)) for row in admitted]
+        self.bank.admit(np.array(admitted, np.int64), np.array(kinds, np.int8))
+        offsets = np.array(records.offsets, np.int64)[columns.record].tolist()
+        found: list[Output] = [letter(STAGE, records, i, error) for i, error in columns.rejected]
+        found += self.signals(self.bank.fold(columns.series, columns.time_unix_nano, columns.value), offsets)
+        return [*found, *self.closing(records)]
+
+    def wake(self, quiet_seconds: float) -> list[Output]:  # noqa: ARG002 - silence of a metric is no measurement
+        return []
+
+
+def _kind(instrument: str, temporality: str) -> Kind:
+    # A delta counter is a number of events per report; reports come regularly, so their mean is their rate. Summing
+    # them per tick would make zeros of the ticks between two reports.
+    return Kind.COUNTER if temporality == "cumulative" and instrument != "gauge" else Kind.GAUGE
+
+
+def progress(source: str, time: int, partitions: int, *, idle: bool) -> list[Output]:
+    """One progress record for every partition of the signals topic."""
+    record = Progress(source=source, time_unix_nano=time, idle=idle)
+    return [Emit(SIGNALS, source.encode(), record, partition) for partition in range(partitions)]
+
+
+def signal(kind: SignalKind, verdict: Verdict, series: Series, reasons: tuple[str, ...], origin: Origin) -> Signal:
+    """Make the signal of a verdict."""
+    state = _STATES[verdict.change]
+    return Signal(
+        id=signal_id(series.id, state, verdict.onset_unix_nano),
+        kind=kind,
+        state=state,
+        entity=series.entity,
+        subject=series.id,
+        name=series.name,
+        attributes=series.attributes,
+        time_unix_nano=verdict.time_unix_nano,
+        onset_unix_nano=verdict.onset_unix_nano,
+        p_value=evidence.excursion_p_value(verdict.height) if verdict.change is Change.FIRING else None,
+        observed=verdict.observed,
+        expected=verdict.expected,
+        unit=series.unit,
+        detector=DETECTOR,
+        model_version=MODEL_VERSION,
+        reasons=reasons,
+        origin=origin,
+    )
+
+
+def explain(verdict: Verdict, series: Series) -> tuple[str, ...]:
+    """Say why, in words and numbers, strongest first."""
+    unit = "" if series.unit in {"", "1"} else f" {series.unit}"
+    varies = verdict.scale > _NEVER_VARIED
+    normal = f"{verdict.expected:.4g}{unit}{f' ± {verdict.scale:.2g}' if varies else ' and never anything else'}"
+    values = f"{verdict.observed:.4g}{unit}, normally {normal}"
+    seconds = (verdict.time_unix_nano - verdict.onset_unix_nano) / 1e9
+    if verdict.change is Change.CLEARED:
+        return (f"back to normal: {values}",)
+    if verdict.change is Change.ADAPTED:
+        return (f"{values}: stayed there for {seconds:.0f} s, so this is its normal now",)
+    where = "above" if verdict.observed > verdict.expected else "below"
+    far = f"{abs(verdict.observed - verdict.expected) / verdict.scale:.1f} robust deviations " if varies else ""
+    return f"{values}: {far}{where}", f"evidence of {verdict.height:.1f} decades within {seconds:.1f} s"
+
+
+def _emit(found: Signal) -> Output:
+    return Emit(SIGNALS, found.entity.scope.encode(), found)

@@ -1,0 +1,93 @@
+"""The correlate stage: signals in, incident revisions out. The thinking is in `streams.kernel.correlate`.
+
+Event time decides everything but one thing: how long to wait, by this process's clock, for a source that has fallen
+silent. That is decided here.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from time import monotonic
+
+from schemas.envelope import NANOS
+from schemas.incident import Incident
+from schemas.signal import Progress, Signal
+from schemas.topics import INCIDENTS, SIGNALS, Topic
+from streams.kernel.base import Emit, Output, RecordKernel
+from streams.kernel.correlate import CorrelateRules, Correlator, CorrelatorState
+from streams.settings import CorrelateSettings, Settings
+from streams.stage import Lane, Stage
+
+log = logging.getLogger(__name__)
+
+
+class Correlate(RecordKernel):
+    """One partition of signals."""
+
+    stage = "correlate"
+
+    def __init__(
+        self,
+        rules: CorrelateRules,
+        *,
+        max_hold_seconds: float,
+        clock: Callable[[], float] = monotonic,
+        state: bytes | None = None,
+    ) -> None:
+        saved = None if state is None else CorrelatorState.model_validate_json(state)
+        self._correlator = Correlator(rules, saved)
+        self._max_hold = max_hold_seconds
+        self._clock = clock
+        self._held: tuple[int | None, float] = (None, clock())  # the oldest waiting signal, and since when
+        self._stood: tuple[int, float] = (self._correlator.watermark, clock())  # the watermark, and since when
+
+    def one(self, topic: Topic, record: Signal | Progress) -> list[Output]:  # noqa: ARG002 - there is only one
+        return _emits(self._correlator.take(record))
+
+    def wake(self, quiet_seconds: float) -> list[Output]:  # noqa: ARG002 - progress records say more than silence
+        return [*self._excuse_signals(), *self._excuse_timers()]
+
+    def snapshot(self) -> bytes:
+        return self._correlator.snapshot().model_dump_json().encode()
+
+    def _excuse_signals(self) -> list[Output]:
+        oldest, now = self._correlator.next_signal, self._clock()
+        if oldest is None or oldest != self._held[0]:
+            self._held = (oldest, now)
+            return []
+        if now - self._held[1] <= self._max_hold:
+            return []
+        log.info("waited %.1f s for sources behind %d: going on without them", self._max_hold, oldest)
+        return _emits(self._correlator.excuse(oldest))
+
+    def _excuse_timers(self) -> list[Output]:
+        """Let a timer fire that no record will: all sources are silent, and as much time has passed by the clock."""
+        reached, due, now = self._correlator.watermark, self._correlator.next_timer, self._clock()
+        if reached != self._stood[0]:
+            self._stood = (reached, now)
+        if due is None or now - self._stood[1] - self._max_hold < (due - reached) / NANOS:
+            return []
+        return _emits(self._correlator.excuse(due))
+
+
+def stage(settings: Settings) -> Stage:
+    """Make the correlate stage."""
+    rules, hold = rules_of(settings.correlate), settings.correlate.max_hold_seconds
+    lane = Lane("signals", (SIGNALS,), lambda _, state: Correlate(rules, max_hold_seconds=hold, state=state))
+    return Stage(Correlate.stage, (lane,))
+
+
+def rules_of(settings: CorrelateSettings) -> CorrelateRules:
+    """Durations as the kernel counts them."""
+    return CorrelateRules(
+        group_wait=int(settings.group_wait_seconds * NANOS),
+        group_interval=int(settings.group_interval_seconds * NANOS),
+        lone_wait=int(settings.lone_wait_seconds * NANOS),
+        change_window=int(settings.change_window_seconds * NANOS),
+        resolve_after=int(settings.resolve_after_seconds * NANOS),
+    )
+
+
+def _emits(incidents: list[Incident]) -> list[Output]:
+    return [Emit(INCIDENTS, incident.scope.encode(), incident) for incident in incidents]
