@@ -12,8 +12,8 @@ import msgspec
 from schemas.envelope import AttributeValue, content_id
 from schemas.signal import Origin, Signal, signal_id
 from schemas.topics import RAW_ALERTS, SIGNALS, Topic
-from streams.decode_events import Resource, alert_decoder
-from streams.decode_json import AlertRow
+from streams.decoding.events import Resource, alert_decoder
+from streams.decoding.native import AlertRow
 from streams.kernel.base import Emit, Output, Records, letter
 from streams.kernel.detect import STAGE, DetectRules, progress
 from streams.kernel.text import one_line

@@ -17,9 +17,9 @@ from detectors.bank import Kind, Verdict
 from schemas.envelope import NANOS, AttributeValue, Entity, content_id
 from schemas.signal import Signal, signal_id
 from schemas.topics import RAW_LOGS, SIGNALS, Topic
-from streams.decode_events import Events, LogDecoder, Resource
-from streams.decode_json import LogRow
-from streams.decode_series import UNKNOWN, Identity, Series, SeriesTable
+from streams.decoding.events import Events, LogDecoder, Resource
+from streams.decoding.native import LogRow
+from streams.decoding.series import UNKNOWN, Identity, Series, SeriesTable
 from streams.kernel.base import Emit, Output, Records, letter
 from streams.kernel.detect import MODEL_VERSION, STAGE, DetectRules, SeriesDetect, explain
 from streams.kernel.text import one_line
