@@ -1,0 +1,50 @@
+"""How far a value lies from every value seen before, for many series at once, in bounded memory.
+
+Called by `detectors.univariate`. Keeps a few representatives per series that cover what was seen: a value farther from
+all of them than the two nearest are from each other replaces one of those two (the greedy step of Charikar et al.,
+"Incremental clustering and dynamic information retrieval", STOC 1997). Rare but known values stay known, which a
+sample of the past would forget.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+# Gaps of a thirtieth of the range are novel; 24 to 96 representatives measure the same.
+REPRESENTATIVES = 32
+
+
+class ValueNovelty:
+    """Representatives of `[series]`, sorted; infinity where there is none yet."""
+
+    def __init__(self, series: int) -> None:
+        self.centres = np.full((series, REPRESENTATIVES), np.inf, np.float32)
+        self.closest = np.zeros(series, np.float32)  # least distance between two representatives
+
+    def step(self, rows: Rows, value: Floats) -> Floats:
+        """Distance of each value to its nearest representative; then it may become one."""
+        centres = self.centres[rows]
+        value32 = value.astype(np.float32)
+        distance = np.abs(centres - value32[:, None]).min(axis=1)
+        novel = distance > self.closest[rows]
+        if novel.any():
+            self._insert(rows[novel], centres[novel], value32[novel])
+        return np.where(np.isfinite(distance), distance, np.nan).astype(np.float64)
+
+    def _insert(self, rows: Rows, centres: NDArray[np.float32], value: NDArray[np.float32]) -> None:
+        """Put the value where there is room, or in place of one of the two nearest to each other."""
+        lines = np.arange(len(rows))
+        with np.errstate(invalid="ignore"):
+            gaps = np.diff(centres, axis=1)
+        full = np.isfinite(centres[:, -1])
+        place = np.where(full, np.argmin(np.where(np.isnan(gaps), np.inf, gaps), axis=1) + 1, REPRESENTATIVES - 1)
+        centres[lines, place] = value
+        centres.sort(axis=1)
+        self.centres[rows] = centres
+        with np.errstate(invalid="ignore"):
+            gaps = np.diff(centres, axis=1)
+        self.closest[rows] = np.where(np.isfinite(centres[:, -1]), gaps.min(axis=1), 0.0)

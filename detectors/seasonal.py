@@ -1,0 +1,75 @@
+"""What a series does at this hour: profiles by hour of the day and of the week, for many series at once.
+
+Called by `detectors.univariate`. The profile that predicted better of late is used: the weekly one takes a week to
+know anything and is the better one only where weekdays differ. Hours are counted from the Unix epoch, so any time zone
+or shift of the clock is as good as another.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Rows = NDArray[np.intp]
+
+HOUR_NANOS = 3600 * 1_000_000_000
+DAY_HOURS = 24
+WEEK_HOURS = 168
+# An hour remembers about the last four times it came round.
+RATE = 0.25
+# The choice between the profiles follows the errors of the last hundred hours.
+ERROR_RATE = 0.01
+
+
+class SeasonalProfile:
+    """Hourly means of `[series]`, NaN where an hour has not been seen."""
+
+    def __init__(self, series: int) -> None:
+        self.daily = np.full((series, DAY_HOURS), np.nan, np.float32)
+        self.spread = np.full((series, DAY_HOURS), np.nan, np.float32)
+        self.weekly = np.full((series, WEEK_HOURS), np.nan, np.float32)
+        self.visits = np.zeros((series, DAY_HOURS), np.uint8)
+        self.hour = np.full(series, -1, np.int64)
+        self.sum = np.zeros(series)
+        self.count = np.zeros(series)
+        self.error = np.zeros((series, 2))
+
+    def step(self, rows: Rows, time_unix_nano: Ints, value: Floats) -> tuple[Floats, Floats]:
+        """Expected value of this hour and the usual error of that, both before this value; NaN where unknown."""
+        hour = time_unix_nano // HOUR_NANOS
+        turned = hour != self.hour[rows]
+        if turned.any():
+            self._close(rows[turned & (self.count[rows] > 0)])
+            self.hour[rows[turned]] = hour[turned]
+            self.sum[rows[turned]] = self.count[rows[turned]] = 0.0
+        self.sum[rows] += value
+        self.count[rows] += 1.0
+        day, week = hour % DAY_HOURS, hour % WEEK_HOURS
+        daily, weekly = self.daily[rows, day], self.weekly[rows, week]
+        error = self.error[rows]
+        use_weekly = np.isfinite(weekly) & (error[:, 1] < error[:, 0])
+        expected = np.where(use_weekly, weekly, daily).astype(np.float64)
+        return expected, self.spread[rows, day].astype(np.float64)
+
+    def _close(self, rows: Rows) -> None:
+        """Make the hour that just ended part of the profiles."""
+        mean = self.sum[rows] / self.count[rows]
+        day, week = self.hour[rows] % DAY_HOURS, self.hour[rows] % WEEK_HOURS
+        daily, weekly = self.daily[rows, day], self.weekly[rows, week]
+        off_daily, off_weekly = np.abs(mean - daily), np.abs(mean - weekly)
+        both = np.isfinite(off_weekly)
+        off = np.where(both[:, None], np.stack((off_daily, off_weekly), axis=1), 0.0)
+        self.error[rows] += ERROR_RATE * both[:, None] * (off - self.error[rows])
+        visits = self.visits[rows, day]
+        rate = np.maximum(RATE, 1.0 / (visits + 1.0))
+        self.daily[rows, day] = np.where(np.isfinite(daily), daily + rate * (mean - daily), mean)
+        spread = self.spread[rows, day]
+        off_daily = np.where(np.isfinite(off_daily), off_daily, 0.0)
+        rate_spread = np.maximum(RATE, 1.0 / np.maximum(visits, 1.0))
+        spread = np.where(np.isfinite(spread), spread + rate_spread * (off_daily - spread), off_daily)
+        self.spread[rows, day] = np.where(visits > 0, spread, np.nan)
+        # The weekly profile halves its distance: it meets each hour but once a week.
+        self.weekly[rows, week] = np.where(both, (weekly + mean) / 2.0, mean)
+        self.visits[rows, day] = np.minimum(visits + 1, 250)
