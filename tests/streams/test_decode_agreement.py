@@ -16,8 +16,7 @@ from schemas.envelope import entity_of
 from schemas.errors import RecordError, Rejection
 from schemas.raw import MetricBlock, MetricSample
 from schemas.topics import RAW_METRICS
-from streams.decode import MetricDecoder
-from streams.decode_series import SeriesTable
+from streams.decode import MetricDecoder, SeriesTable
 
 KEY = b"default/checkout/1"
 Sample = tuple[int, int, float, str, str, str, str]

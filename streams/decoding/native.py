@@ -1,9 +1,9 @@
 """The JSON shapes of raw telemetry as msgspec types, and the quick parse of a whole batch.
 
-Used by `streams.decode` and `streams.decode_events`. Every type here accepts a part of what the pydantic model of the
-same topic accepts, and gives it the same meaning; `tests/streams/test_decode_agreement.py` holds the two together.
-Unknown fields are refused by the quick types because msgspec steps over them without looking inside: a record that has
-some is checked by `is_strict_json` first.
+Used by `streams.decoding.batch` and `streams.decoding.events`. Every type here accepts a part of what the pydantic
+model of the same topic accepts, and gives it the same meaning; `tests/streams/test_decode_agreement.py` holds the two
+together. Unknown fields are refused by the quick types because msgspec steps over them without looking inside: a
+record that has some is checked by `is_strict_json` first.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Block(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 class SeriesFields(msgspec.Struct, gc=False, array_like=True):
-    """What names a series, in the order in which `streams.decode` joins their bytes."""
+    """What names a series, in the order in which `streams.decoding.metrics` joins their bytes."""
 
     name: Name
     resource: Attributes
@@ -81,8 +81,8 @@ class SeriesFields(msgspec.Struct, gc=False, array_like=True):
     unit: Unit
 
 
-class LogRow(msgspec.Struct, gc=False):
-    """A log record without its resource (see `decode_events.Events`)."""
+class LogRow(msgspec.Struct, gc=False, kw_only=True):
+    """A log record; its resource is kept beside it (`events.Events`)."""
 
     time_unix_nano: Time
     severity_number: Annotated[int, Meta(ge=0, le=24)] = 9
@@ -91,17 +91,39 @@ class LogRow(msgspec.Struct, gc=False):
     attributes: Attributes = {}
 
 
-class AlertRow(msgspec.Struct, gc=False):
-    """An alert without its resource."""
+class ExtendedLog(LogRow, gc=False, kw_only=True):
+    """A log record as it is read, with fields of a newer producer."""
+
+    resource: Raw
+    schema_version: Literal[1] = 1
+
+
+class Log(ExtendedLog, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """A log record as it is read."""
+
+
+class AlertRow(msgspec.Struct, gc=False, kw_only=True):
+    """An alert; its resource is kept beside it."""
 
     source: Name
     fingerprint: Name
     status: Literal["firing", "resolved"]
     name: Name
-    time_unix_nano: Time
     severity: Severity = "medium"
+    time_unix_nano: Time
     summary: Annotated[str, Meta(max_length=4096)] = ""
     labels: Annotated[dict[str, str], Meta(max_length=50)] = {}
+
+
+class ExtendedAlert(AlertRow, gc=False, kw_only=True):
+    """An alert as it is read, with fields of a newer producer."""
+
+    resource: Raw
+    schema_version: Literal[1] = 1
+
+
+class Alert(ExtendedAlert, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """An alert as it is read."""
 
 
 def parse_each(

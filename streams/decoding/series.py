@@ -1,8 +1,8 @@
 """The series table: which telemetry series are known, as dense rows.
 
-`streams.decode` looks every sample up here, by the bytes in which its producer spelt name, labels and resource; only a
-spelling never seen before is parsed and made canonical. `streams.kernel.detect` keeps its arrays by the same rows and
-asks for the description of a row when it has something to say about it. One table per partition.
+`streams.decoding.metrics` looks every sample up here, by the bytes in which its producer spelt name, labels and
+resource; only a spelling never seen before is parsed and made canonical. `streams.kernel.detect` keeps its arrays by
+the same rows and asks for the description of a row when it has something to say about it. One table per partition.
 
 Everything here is bounded: rows by `max_series`, spellings by rows, refusals by `max_series`, so a label explosion
 fills the table and then only counts.
@@ -42,13 +42,14 @@ REFUSED = -2
 
 
 class Identity(NamedTuple):
-    """What makes a series this one and no other. The unit describes it and is not part of what it is."""
+    """What makes a series this one and no other; the unit only describes it."""
 
     name: str
     kind: InstrumentKind
     temporality: Temporality
     attributes: Mapping[str, AttributeValue]
     resource: Mapping[str, AttributeValue]
+    unit: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +125,14 @@ class SeriesTable:
     def __len__(self) -> int:
         return len(self._by_id)
 
-    def admit(self, spelling: bytes, identity: Identity, unit: str) -> int:
+    def admit(self, spelling: bytes, identity: Identity) -> int:
         """Return the row of a series, giving it one if there is room, and remember this spelling of it.
 
         Returns:
             The row, or REFUSED.
 
         """
-        row = self._row_of(identity, unit)
+        row = self._row_of(identity)
         if row == REFUSED:
             self._refuse(spelling)
         else:
@@ -199,7 +200,7 @@ class SeriesTable:
         heapify(table._free)
         return table
 
-    def _row_of(self, identity: Identity, unit: str) -> int:
+    def _row_of(self, identity: Identity) -> int:
         attributes, resource = canonical(identity.attributes), canonical(identity.resource)
         parts = (identity.name, identity.kind, identity.temporality, attributes.decode(), resource.decode())
         key = bytes.fromhex(content_id("series", *parts))
@@ -215,7 +216,7 @@ class SeriesTable:
             id=key,
             resource=self._resource(resource),
             name=intern(identity.name),
-            unit=intern(unit),
+            unit=intern(identity.unit),
             kind=identity.kind,
             temporality=identity.temporality,
             attributes=attributes,
