@@ -33,20 +33,28 @@ class ScoredMachine:
 
 
 def detect(machines: Sequence[Machine]) -> list[ScoredMachine]:
-    """Run the detector over history and judged part of every machine, tick by tick; histories end together."""
+    """Fit on the histories, which end together, and run the detector over the judged parts tick by tick."""
     entity = np.repeat(np.arange(len(machines)), [machine.value.shape[1] for machine in machines])
-    past = max(len(machine.history) for machine in machines)
-    future = max(len(machine.value) for machine in machines)
-    ticks = np.full((past + future, len(entity)), np.nan)
-    for row, machine in enumerate(machines):
-        columns = entity == row
-        ticks[past - len(machine.history) : past, columns] = machine.history
-        ticks[past : past + len(machine.value), columns] = machine.value
     detector = EntityDetector(entity)
-    scores = np.array([detector.step(tick).smooth for tick in ticks])
-    return [
-        ScoredMachine(machine, scores[past : past + len(machine.value), row]) for row, machine in enumerate(machines)
-    ]
+    detector.fit(_side_by_side([machine.history for machine in machines], at_end=True))
+    judged_ticks = _side_by_side([machine.value for machine in machines], at_end=False)
+    scores = np.array([detector.step(tick).smooth for tick in judged_ticks])
+    return [ScoredMachine(machine, scores[: len(machine.value), row]) for row, machine in enumerate(machines)]
+
+
+def _side_by_side(blocks: Sequence[Floats], *, at_end: bool) -> Floats:
+    """Blocks of rows beside each other, the shorter ones filled up with NaN before or after."""
+    height = max(len(block) for block in blocks)
+    return np.hstack(
+        [
+            np.pad(
+                block,
+                ((height - len(block), 0) if at_end else (0, height - len(block)), (0, 0)),
+                constant_values=np.nan,
+            )
+            for block in blocks
+        ]
+    )
 
 
 def judged(scored: Sequence[ScoredMachine], threshold: float) -> Paged:
