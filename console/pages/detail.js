@@ -1,0 +1,115 @@
+// One incident on one screen: what was seen, what it is and why, what was done, and what a person is asked.
+
+import { el } from "./dom.js";
+import { iso, number, percent, place, span, time, words } from "./format.js";
+import { badge, state } from "./list.js";
+import { operation, timeline } from "./timeline.js";
+
+export function detail({ summary, incident, timeline: entries }, actions) {
+  return [
+    head(summary, incident, actions),
+    proposal(summary, entries, actions),
+    section("Why", why(incident)),
+    section("What was seen", seen(incident)),
+    section("What happened", entries.length ? timeline(entries) : el("p", { class: "quiet" }, "Nothing was decided yet.")),
+  ];
+}
+
+const section = (title, ...body) => el("section", {}, el("h3", {}, title), body);
+
+function head(summary, incident, actions) {
+  const facts = [
+    ["Class", words(incident.classification.label)],
+    ["Confidence", percent(incident.classification.confidence)],
+    ["Began", time(incident.onset_unix_nano), iso(incident.onset_unix_nano)],
+    ["Found after", span((incident.opened_unix_nano - incident.onset_unix_nano) / 1e6)],
+    incident.resolved_unix_nano
+      ? ["Over after", span((incident.resolved_unix_nano - incident.onset_unix_nano) / 1e6)]
+      : ["Lasts", span(Date.now() - incident.onset_unix_nano / 1e6)],
+    ["Still firing", `${incident.active_subjects.length} of ${incident.signal_count} signals`],
+  ];
+  return el("header", { class: "head", "data-severity": incident.severity },
+    el("p", { class: "crumbs" }, el("span", { class: "severity" }, incident.severity),
+      `${incident.environment} / ${incident.service}`, state(summary)),
+    el("h2", {}, incident.title),
+    el("dl", { class: "facts" }, facts.map(([name, text, title]) =>
+      el("div", {}, el("dt", {}, name), el("dd", { title }, text)))),
+    el("p", { class: "quiet head-foot" }, el("code", {}, incident.id), ` revision ${incident.revision}`,
+      el("span", { class: "feedback" }, "Was it real? ",
+        button("Yes", "feedback-yes", () => actions.feedback(incident, "true_positive")),
+        button("No, false alarm", "feedback-no", () => actions.feedback(incident, "false_positive")))));
+}
+
+function proposal(summary, entries, actions) {
+  if (!summary.proposal) return null;
+  const decision = entries.find((entry) => entry.record.id === summary.proposal.decision_id)?.record;
+  if (!decision) return null;
+  const left = summary.proposal.valid_until_unix_nano / 1e6 - Date.now();
+  const given = summary.proposal.answer;
+  if (!given && left <= 0) return null;
+  const closed = given ? `${given.by} ${given.kind === "approve" ? "approved" : "rejected"} this at ${time(given.time_unix_nano)}.` : null;
+  return el("section", { class: "proposal", "data-closed": String(Boolean(closed)), "aria-label": "Approval" },
+    el("h3", {}, closed ? "Proposed" : "Your approval is needed"),
+    el("p", {}, closed || decision.reason),
+    proposed(decision),
+    !closed && el("div", { class: "buttons" },
+      button("Approve…", "approve", () => actions.answer("approve", decision, summary), "primary"),
+      button("Reject…", "reject", () => actions.answer("reject", decision, summary)),
+      el("span", { class: "quiet" }, `open for ${span(left)} more`)),
+    given?.kind === "reject" && left > 0 && el("div", { class: "buttons" },
+      button("Approve after all…", "approve", () => actions.answer("approve", decision, summary))));
+}
+
+export function proposed(decision) {
+  return el("ul", { class: "proposed" }, decision.actions.map((action) =>
+    el("li", {}, el("strong", {}, `${action.playbook} / ${action.step}`), " on ", el("strong", {}, place(action.target)),
+      action.revert ? null : badge("irreversible", "bad"), operation(action))));
+}
+
+function why(incident) {
+  const c = incident.classification;
+  return [
+    el("p", {}, "This is ", el("strong", {}, words(c.label)), ` with ${percent(c.confidence)} confidence`,
+      c.credibility ? `, ${percent(c.credibility)} familiar` : "", c.basis && ` (${c.basis})`, "."),
+    c.prediction_set.length > 1 && el("p", {}, `It may also be ${c.prediction_set.filter((l) => l !== c.label).map(words).join(", ")}.`),
+    c.rules.length > 0 && el("ul", { class: "reasons" }, c.rules.map((hit) =>
+      el("li", {}, el("code", {}, hit.rule), " ", hit.because.join("; ")))),
+    incident.root_causes.length > 0 && el("h4", {}, "Likely cause"),
+    el("ol", { class: "causes" }, incident.root_causes.map((cause) =>
+      el("li", {},
+        el("meter", { min: 0, max: 1, value: cause.score, "aria-label": `share ${percent(cause.score)}` }),
+        el("span", {}, el("strong", {}, cause.what), ` on ${place(cause.entity)}`, el("br"),
+          el("span", { class: "quiet" }, cause.because))))),
+    c.neighbours.length > 0 && el("h4", {}, "It resembles"),
+    el("ul", { class: "reasons" }, c.neighbours.map((n) =>
+      el("li", {}, el("code", {}, n.incident_id), ` ${words(n.label)}, distance ${number(n.distance)}`))),
+  ];
+}
+
+const TONE = { firing: "bad", cleared: "good", adapted: "ask", noted: "plain" };
+
+function seen(incident) {
+  const heads = ["Time", "State", "What", "Where", "Observed", "Expected", "p-value"];
+  return [
+    incident.signals.length < incident.signal_count
+      && el("p", { class: "quiet" }, `The strongest ${incident.signals.length} of ${incident.signal_count} signals.`),
+    el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Signals" },
+      el("table", { class: "signals" },
+        el("thead", {}, el("tr", {}, heads.map((head, i) => el("th", { scope: "col", class: i > 3 ? "num" : null }, head)))),
+        el("tbody", {}, incident.signals.map(signalRow)))),
+  ];
+}
+
+function signalRow(signal) {
+  return el("tr", {},
+    el("td", { title: iso(signal.time_unix_nano) }, time(signal.time_unix_nano)),
+    el("td", {}, badge(signal.state, TONE[signal.state])),
+    el("td", { class: "what" }, el("span", {}, signal.name),
+      signal.reasons.length > 0 && el("span", { class: "quiet" }, signal.reasons.join("; "))),
+    el("td", {}, signal.entity.instance || signal.entity.service),
+    el("td", { class: "num" }, number(signal.observed, signal.unit)),
+    el("td", { class: "num" }, number(signal.expected, signal.unit)),
+    el("td", { class: "num" }, signal.p_value === null ? "–" : number(signal.p_value)));
+}
+
+const button = (text, key, onclick, tone = null) => el("button", { type: "button", class: tone, "data-key": key, onclick }, text);
