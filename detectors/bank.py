@@ -337,11 +337,11 @@ class SeriesBank:
         kind = c.kind[rows]
         values = np.where(kind == Kind.COUNT, total, total / np.maximum(number, 1))
         c.density[rows] += 0.125 * (number.astype(np.float32) - c.density[rows])
+        last = np.zeros(len(rows), np.int64)
+        last[inverse] = np.arange(len(inverse))  # of repeated indices the last assignment stands
         if (kind == Kind.COUNTER).any():
-            last = np.zeros(len(rows), np.int64)
-            last[inverse] = np.arange(len(inverse))  # of repeated indices the last assignment stands
             values = self._rates(rows, time[last], value[last], values)
-        c.last_tick[rows] = tick
+        c.last_tick[rows], c.last_time[rows] = tick, time[last]
         rows, values = self._fill_zeros(rows, values, tick)
         keep = np.isfinite(values)
         return rows[keep], values[keep]
@@ -353,7 +353,7 @@ class SeriesBank:
         with np.errstate(invalid="ignore", divide="ignore"):
             rate = (newest - c.last_value[rows]) / ((time - c.last_time[rows]) / 1e9)
         rate[~(rate >= 0)] = np.nan
-        c.last_value[rows[counters]], c.last_time[rows[counters]] = newest[counters], time[counters]
+        c.last_value[rows[counters]] = newest[counters]
         return np.where(counters, rate, values)
 
     def _fill_zeros(self, rows: Ints, values: Floats, tick: int) -> tuple[Ints, Floats]:
@@ -376,7 +376,9 @@ class SeriesBank:
         height = evidence.accumulate(before, surprise)
         end = (tick + 1) * self.settings.tick_nanos
         begins = (before <= 0) & (height > 0) & ~c.firing[rows]
-        c.onset[rows[begins]] = tick * self.settings.tick_nanos
+        # The newest sample of the tick: what began it may have come at any time before, and a cause comes before its
+        # effect. A tick without samples is abnormal as of its end.
+        c.onset[rows] = np.where(begins, np.where(c.last_tick[rows] == tick, c.last_time[rows], end - 1), c.onset[rows])
         c.height[rows] = height
         self._learn_tail(rows, raw)
         # A tick from before it fired says nothing of whether it is over.

@@ -77,7 +77,7 @@ class Incident(Record):
     classification: Classification = Classification()
     root_causes: tuple[RootCause, ...] = ()
     signals: Annotated[tuple[Signal, ...], Field(max_length=256)] = Field(
-        description="the evidence, by event time; at most 256 are carried, the strongest kept"
+        description="the evidence and the changes before it, by event time; of more than 256 the strongest are carried"
     )
     signal_count: int = Field(description="all signals that ever joined, carried or not")
     active_subjects: tuple[str, ...] = Field(default=(), description="subjects that still fire")

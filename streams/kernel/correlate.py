@@ -28,8 +28,8 @@ from schemas.signal import Progress, Signal
 from streams.kernel.watermark import EventTimeBuffer, Watermarks
 
 # What one incident record carries, and what one scope remembers: a storm must not grow either without bound.
-MAX_SIGNALS = 256
 MAX_CHANGES = 32
+MAX_SIGNALS = 256 - MAX_CHANGES
 # Ids of signals already taken, kept for as long as a crash may repeat them: far longer than a snapshot interval.
 REPEAT_HORIZON_NANOS = 3600 * NANOS
 
@@ -265,7 +265,7 @@ class Correlator:
             title=_title(first.entity.scope, signals, classification),
             classification=classification,
             root_causes=rank_causes(signals, scope.changes),
-            signals=tuple(signals),
+            signals=tuple(sorted((*scope.changes, *signals), key=lambda s: (s.time_unix_nano, s.id))),
             signal_count=scope.joined,
             active_subjects=tuple(sorted(scope.active)),
         )
