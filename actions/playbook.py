@@ -193,12 +193,24 @@ class Playbook(Part):
             apply=_filled(step, step.apply, values),
             revert=None if step.revert is None else _filled(step, step.revert, values),
             preconditions=tuple(Precondition.model_validate(item.model_dump()) for item in step.preconditions),
-            verification=Verification(subjects=incident.active_subjects, **step.verification.model_dump()),
+            verification=Verification(subjects=symptoms(incident), **step.verification.model_dump()),
             tier=issue["tier"],
             issued_unix_nano=issue["issued_unix_nano"],
             expires_unix_nano=issue["issued_unix_nano"] + int(issue["validity_seconds"] * NANOS),
             replay=issue["replay"],
         )
+
+
+def symptoms(incident: Incident) -> tuple[str, ...]:
+    """Give what must recover: what the deciding rules cite and still fires.
+
+    Not every firing series: a restarted process uses other memory, and a neighbour may be ill by itself.
+    """
+    found = incident.classification
+    cited = {signal for hit in found.rules if hit.label == found.label for signal in hit.signals}
+    firing = set(incident.active_subjects)
+    subjects = {s.subject for s in incident.signals if s.id in cited and s.kind != "change" and s.subject in firing}
+    return tuple(sorted(subjects)) or incident.active_subjects
 
 
 def _filled(step: Step, call: Call, values: dict[str, str]) -> Operation:

@@ -36,6 +36,10 @@ TEMPORALITY: dict[InstrumentKind, Temporality] = {
 # every time replaces its own entries and gains no memory.
 SPELLINGS_PER_SERIES = 4
 
+# Resource attributes that change with every deployment or restart and are no part of what a series is: the new version
+# of a service is to be compared with the one before it, not to begin a history of its own.
+PASSING = frozenset({"service.version", "process.pid", "container.image.tags", "telemetry.sdk.version"})
+
 # What `find` says of a spelling it has not met, and of a series there was no room for.
 UNKNOWN = -1
 REFUSED = -2
@@ -201,7 +205,8 @@ class SeriesTable:
         return table
 
     def _row_of(self, identity: Identity) -> int:
-        attributes, resource = canonical(identity.attributes), canonical(identity.resource)
+        lasting = {name: value for name, value in identity.resource.items() if name not in PASSING}
+        attributes, resource = canonical(identity.attributes), canonical(lasting)
         parts = (identity.name, identity.kind, identity.temporality, attributes.decode(), resource.decode())
         key = bytes.fromhex(content_id("series", *parts))
         known = self._by_id.get(key)
