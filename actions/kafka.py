@@ -159,8 +159,15 @@ class Publisher:
     """Publishes records that must not be lost: idempotent, acknowledged by all in-sync replicas, one at a time."""
 
     def __init__(self, kafka: KafkaConfig, prefix: str) -> None:
-        # 30 s: longer than a broker's restart takes to elect a new leader; then the action is tried again.
-        settings = {"enable.idempotence": True, "acks": "all", "delivery.timeout.ms": 30_000, "linger.ms": 0}
+        settings = {
+            # Java's, as everywhere: an outcome must land on the partition of its incident.
+            "partitioner": "murmur2_random",
+            "enable.idempotence": True,
+            "acks": "all",
+            # Longer than a broker's restart takes to elect a new leader; then the action is tried again.
+            "delivery.timeout.ms": 30_000,
+            "linger.ms": 0,
+        }
         self._make: Callable[[], Producer] = lambda: Producer({**kafka, **settings})
         self._producer = self._make()
         self._prefix = prefix

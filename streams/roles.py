@@ -13,7 +13,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
+from actions.action_to_outcome import ExecutorConfig
 from actions.ledger import connect
+from console.config import ConsoleConfig
 from schemas.errors import ConfigurationError, TemporaryError
 from schemas.topics import SIGNALS, Topic
 from streams.app import StageApp, create_app
@@ -56,6 +58,37 @@ async def stage_apps(settings: Settings, names: Sequence[str]) -> AsyncIterator[
             stack.callback(waking.cancel)
             apps.append(app)
         yield apps
+
+
+def executor_config(settings: Settings) -> ExecutorConfig:
+    """Make the configuration of an executor."""
+    return ExecutorConfig(
+        kafka={
+            **client_config(settings.kafka),
+            "session.timeout.ms": int(settings.kafka.session_timeout_seconds * 1000),
+            "heartbeat.interval.ms": int(settings.kafka.heartbeat_interval_seconds * 1000),
+        },
+        topic_prefix=settings.kafka.topic_prefix,
+        ledger_url=ledger_url(settings),
+        ledger_prefix=settings.ledger.key_prefix,
+        lease_seconds=settings.ledger.lease_seconds,
+        name=settings.executor.name,
+        max_in_flight=settings.executor.max_in_flight,
+        connectors=settings.connectors,
+        rails=settings.policy.rails,
+    )
+
+
+def console_config(settings: Settings) -> ConsoleConfig:
+    """Make the configuration of a console."""
+    return ConsoleConfig(
+        kafka=client_config(settings.kafka),
+        topic_prefix=settings.kafka.topic_prefix,
+        host=settings.console.host,
+        port=settings.console.port,
+        token=settings.console.token,
+        policy=settings.policy,
+    )
 
 
 def ledger_url(settings: Settings) -> str:

@@ -119,6 +119,9 @@ class ConsoleSettings(Group):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8480
+    """0: any free one."""
+    token: str | None = Field(default=None, repr=False)
+    """Asked of everyone as a bearer token. Needed where others than this machine can reach the console."""
 
 
 class StateSettings(Group):
