@@ -33,3 +33,10 @@ class Control(Record):
     verdict: Literal["true_positive", "false_positive"] | None = None
     label: Name | None = Field(default=None, description="the right class, where feedback corrects it")
     note: str = Field(default="", max_length=4096)
+
+    @property
+    def key(self) -> str:
+        """Kafka key: the scope, so that an answer lies where its decision does; `*` for what is wider than one."""
+        if self.environment is None or self.service is None:
+            return "*"
+        return f"{self.environment}/{self.service}"

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
 from schemas.errors import TemporaryError
 from schemas.topics import STATE
@@ -55,7 +55,14 @@ class Snapshots:
 
     def _consumer(self) -> Consumer:
         # A group id is demanded by the client and never used: partitions are assigned by hand, nothing is committed.
-        return Consumer({**self._config, "group.id": f"{self._topic}-reader", "enable.auto.commit": False})
+        return Consumer(
+            {
+                **self._config,
+                "group.id": f"{self._topic}-reader",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+            }
+        )
 
     def _partition_count(self) -> int:
         consumer = self._consumer()
@@ -76,18 +83,18 @@ class Snapshots:
             consumer.close()
 
     def _read_partition(self, consumer: Consumer, partition: int, assemblers: list[Assembler]) -> None:
-        low, high = consumer.get_watermark_offsets(TopicPartition(self._topic, partition), timeout=POLL_SECONDS)
-        if high <= low:
-            return
-        consumer.assign([TopicPartition(self._topic, partition, low)])
-        position = low
-        while position < high:
-            messages = consumer.consume(500, timeout=POLL_SECONDS)
-            if not messages:
-                raise TemporaryError(f"{self._topic}/{partition}: no answer at offset {position} of {high}")
-            for message in messages:
-                if message.error() is not None:
-                    raise TemporaryError(f"{self._topic}/{partition}: {message.error()}")
-                position = (message.offset() or 0) + 1
-                for assembler in assemblers:
-                    assembler.add(message.key() or b"", message.value() or b"")
+        # To the event that says "end", not to an offset asked for before: the embedded broker names one too low.
+        consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING)])
+        while (message := consumer.poll(POLL_SECONDS)) is not None:
+            error = message.error()
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001 - the client's own name
+                return
+            if error is not None:
+                raise TemporaryError(f"{self._topic}/{partition}: {error.str()}")
+            for assembler in assemblers:
+                assembler.add(_bytes(message.key()), _bytes(message.value()))
+        raise TemporaryError(f"{self._topic}/{partition}: no answer in {POLL_SECONDS:g} s")
+
+
+def _bytes(part: bytes | str | None) -> bytes:
+    return part.encode() if isinstance(part, str) else part or b""

@@ -1,0 +1,108 @@
+"""Commands that say something to the arc: stop, resume, approve, reject. They write to the controls topic."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import time
+from typing import Annotated
+
+import typer
+
+from schemas.control import Control, ControlKind
+from schemas.decision import Decision
+from schemas.envelope import content_id
+from schemas.errors import PermanentError
+from streams.settings import Settings, load_settings
+
+Environment = Annotated[str | None, typer.Option(help="Only in this environment.")]
+Service = Annotated[str | None, typer.Option(help="Only for this service.")]
+Playbook = Annotated[str | None, typer.Option(help="Only for this playbook.")]
+By = Annotated[str | None, typer.Option(help="Who says so; the user logged in here by default.")]
+Note = Annotated[str, typer.Option(help="Why.")]
+DecisionId = Annotated[str, typer.Argument(help="Id of the decision, or how it begins.")]
+
+
+def stop(
+    environment: Environment = None, service: Service = None, playbook: Playbook = None, by: By = None, note: Note = ""
+) -> None:
+    """Stop acting: everywhere, or in a scope. Takes effect before the next step of anything running."""
+    _say("stop", by, note, environment=environment, service=service, playbook=playbook)
+
+
+def resume(
+    environment: Environment = None, service: Service = None, playbook: Playbook = None, by: By = None, note: Note = ""
+) -> None:
+    """Lift the stops of a scope and of everything within it."""
+    _say("resume", by, note, environment=environment, service=service, playbook=playbook)
+
+
+def approve(decision: DecisionId, by: By = None, note: Note = "") -> None:
+    """Approve what a decision asks for."""
+    _answer("approve", decision, by, note)
+
+
+def reject(decision: DecisionId, by: By = None, note: Note = "") -> None:
+    """Reject what a decision asks for."""
+    _answer("reject", decision, by, note)
+
+
+def add_to(app: typer.Typer) -> None:
+    """Register these commands."""
+    for command in (stop, resume, approve, reject):
+        app.command()(command)
+
+
+def _answer(kind: ControlKind, asked: str, by: str | None, note: str) -> None:
+    settings = load_settings()
+    decision = _find(settings, asked)
+    if decision.verdict != "ask":
+        raise PermanentError(f"decision {decision.id} does not ask for approval: its verdict is {decision.verdict}")
+    about = {"environment": decision.environment, "service": decision.service, "incident_id": decision.incident_id}
+    _publish(settings, _control(kind, by, note, decision_id=decision.id, **about))
+    for command in decision.actions:
+        typer.echo(f"{kind}: {command.playbook} {command.step} on {command.target}")
+
+
+def _find(settings: Settings, asked: str) -> Decision:
+    from schemas.topics import DECISIONS  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.tail import Tail  # noqa: PLC0415
+
+    with Tail(settings.kafka, [DECISIONS]) as tail:
+        found = {seen.record.id: seen.record for seen in tail.to_end() if seen.record.id.startswith(asked)}
+    if len(found) != 1:
+        raise PermanentError(f"{len(found) or 'no'} decisions begin with {asked!r}; `reflexarc incidents` shows them")
+    decision: Decision = next(iter(found.values()))
+    return decision
+
+
+def _say(kind: ControlKind, by: str | None, note: str, **scope: str | None) -> None:
+    settings = load_settings()
+    control = _control(kind, by, note, **scope)
+    _publish(settings, control)
+    where = ", ".join(f"{name} {value}" for name, value in scope.items() if value is not None)
+    typer.echo(f"{kind}: {where or 'everything'}")
+
+
+def _control(kind: ControlKind, by: str | None, note: str, **about: str | None) -> Control:
+    now, person = time.time_ns(), by or getpass.getuser()
+    identity = content_id("control", kind, person, now, about)
+    return Control.model_validate(
+        {"id": identity, "kind": kind, "by": person, "time_unix_nano": now, "note": note, **about}
+    )
+
+
+def _publish(settings: Settings, control: Control) -> None:
+    from schemas.codec import encode  # noqa: PLC0415
+    from schemas.topics import CONTROLS  # noqa: PLC0415
+    from streams.publisher import Message, Publisher  # noqa: PLC0415
+
+    async def publish() -> None:
+        publisher = Publisher(settings.kafka)
+        topic = CONTROLS.full_name(settings.kafka.topic_prefix)
+        try:
+            await publisher.publish([Message(topic, control.key.encode(), encode(control))])
+        finally:
+            await publisher.close()
+
+    asyncio.run(publish())
