@@ -129,6 +129,11 @@ class SeriesTable:
     def __len__(self) -> int:
         return len(self._by_id)
 
+    @property
+    def spellings(self) -> int:
+        """How many spellings are remembered."""
+        return len(self._by_spelling)
+
     def admit(self, spelling: bytes, identity: Identity) -> int:
         """Return the row of a series, giving it one if there is room, and remember this spelling of it.
 
