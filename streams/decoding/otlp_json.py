@@ -238,6 +238,6 @@ def _scalar(value: Any) -> AttributeValue:
 def text_of(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, list | dict):
+    if isinstance(value, list | dict | bool):
         return orjson.dumps(value, default=str).decode()
     return str(value)
