@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 .PHONY: demo test unit integration check format lock schemas bench clean
 
 demo: $(VENV)/.runtime          ## break a real service, watch it be mitigated (FAULT=none: the quiet control)
-	$(BIN)/reflexarc demo --fault $(FAULT)
+	$(BIN)/python -m examples.demo --fault $(FAULT)
 
 test: $(VENV)/.dev              ## all tests that this machine can run
 	$(BIN)/pytest
