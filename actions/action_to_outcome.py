@@ -177,6 +177,8 @@ class Executor:
             try:
                 await work()
             except TemporaryError as error:
+                if halted():
+                    return
                 log.warning("%s/%s: %s; trying again", partition, offset, error)
                 await self._tools.sleep(max(error.delay, MIN_RETRY_SECONDS))
             else:

@@ -115,9 +115,11 @@ def _faults(error: ValidationError, lines: Mapping[Location, int], file: str) ->
 def _lines(node: yaml.Node, at: Location, file: str) -> Iterator[tuple[Location, int]]:
     """Walk the document: the line of every value, by its path. Refuse what YAML would silently overwrite."""
     yield at, node.start_mark.line + 1
+    seen = set()
     for key, line, child in _children(node):
-        if isinstance(node, yaml.MappingNode) and sum(key == other for other, _, _ in _children(node)) > 1:
+        if key in seen:
             raise ConfigurationError(f"{file}:{line}: {key}: given twice")
+        seen.add(key)
         yield from _lines(child, (*at, key), file)
         yield (*at, key), line
 

@@ -33,6 +33,24 @@ _END = KafkaError._PARTITION_EOF  # noqa: SLF001 - the client names its local er
 LOOK_BACK_SECONDS = 60
 
 
+# Settings of a member of a group; other clients warn of each at every start.
+_MEMBER = frozenset(
+    {
+        "session.timeout.ms",
+        "heartbeat.interval.ms",
+        "max.poll.interval.ms",
+        "partition.assignment.strategy",
+        "group.instance.id",
+        "group.protocol",
+    }
+)
+
+
+def connection(kafka: KafkaConfig) -> dict[str, Any]:
+    """Keep what every client may be given."""
+    return {name: value for name, value in kafka.items() if name not in _MEMBER}
+
+
 class TopicReader:
     """Every partition of one topic, without a group; what is read goes to `sink`."""
 
@@ -49,10 +67,11 @@ class TopicReader:
             # Also how long a question about offsets can wait behind a fetch on the same connection.
             "fetch.wait.max.ms": 100,
         }
-        self._consumer = Consumer({**kafka, **settings})
-        self._admin = AdminClient(dict(kafka))
-        # Per partition, where reading has come to.
+        self._consumer = Consumer({**connection(kafka), **settings})
+        self._admin = AdminClient(connection(kafka))
+        # Per partition, where reading has come to, and whether a fetch found nothing beyond.
         self._at: dict[int, int] = {}
+        self._at_end: set[int] = set()
 
     async def start(self, since_unix_nano: int | None = None) -> None:
         """Begin somewhat before that time, or at the very first record when none is given.
@@ -110,8 +129,10 @@ class TopicReader:
             return
         if error is not None:
             self._at[partition] = offset
+            self._at_end.add(partition)
             return
         self._at[partition] = offset + 1
+        self._at_end.discard(partition)
         # What cannot be read is in the dead letters already, or will be: the stage that owns the topic sees to it.
         with suppress(RecordError):
             self._sink(decode(self._topic, bytes_of(message.key()), bytes_of(message.value())))
@@ -124,8 +145,11 @@ class TopicReader:
         return {place.partition: (await asyncio.wrap_future(answer)).offset for place, answer in asked.items()}
 
     def _has_reached(self, ends: Mapping[int, int]) -> bool:
-        # An empty partition may report nothing at all.
-        return all(end == 0 or self._at.get(partition, 0) >= end for partition, end in ends.items())
+        # The embedded broker names the record after the first of the last batch as the end: hence read on until a
+        # fetch finds nothing more. An empty partition may report nothing at all.
+        return all(
+            end == 0 or (partition in self._at_end and self._at[partition] >= end) for partition, end in ends.items()
+        )
 
 
 class ControlsReader:
@@ -168,7 +192,7 @@ class Publisher:
             "delivery.timeout.ms": 30_000,
             "linger.ms": 0,
         }
-        self._make: Callable[[], Producer] = lambda: Producer({**kafka, **settings})
+        self._make: Callable[[], Producer] = lambda: Producer({**connection(kafka), **settings})
         self._producer = self._make()
         self._prefix = prefix
 

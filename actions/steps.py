@@ -147,6 +147,8 @@ class Steps:
         reader = self.tools.evidence(evidence)
         try:
             await reader.start(self.command.issued_unix_nano)
+            # An action taken over late is judged by what was published meanwhile, not by what its first poll brings.
+            await reader.catch_up()
             while True:
                 self._check_halted()
                 reader.poll()
