@@ -20,7 +20,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from console.models import FeedStatus
 from console.view import Viewed
 from schemas.codec import decode
-from schemas.errors import ConfigurationError, RecordError
+from schemas.errors import RecordError
 from schemas.topics import ACTIONS, CONTROLS, DECISIONS, INCIDENTS, LEARNING
 
 log = logging.getLogger(__name__)
@@ -69,12 +69,11 @@ class Feed:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
             "fetch.wait.max.ms": 100,
+            # It says why it cannot connect to `error_cb`, and says so again on standard error at every attempt.
             "error_cb": self._note_trouble,
+            "log_level": 0,
         }
-        try:
-            self._consumer = Consumer({**kafka, **settings}, logger=log)
-        except KafkaException as error:
-            raise ConfigurationError(f"kafka: {error}") from error
+        self._consumer = Consumer({**kafka, **settings})
 
     async def run(self) -> None:
         """Read until stopped."""
@@ -115,7 +114,7 @@ class Feed:
         try:
             places = [place for topic in self._topics for place in self._start(topic, since)]
         except KafkaException as error:
-            self._set(connected=False, detail=_words(error))
+            self._set(connected=False, detail=self._trouble or _words(error))
             return False
         self._next = {(place.topic, place.partition): max(place.offset, 0) for place in places}
         self._unread = set(self._next)
@@ -184,10 +183,11 @@ class Feed:
     def _note_trouble(self, error: KafkaError) -> None:
         """Keep librdkafka's latest word on why it cannot reach the brokers; it goes on trying by itself."""
         self._trouble = error.str()
-        log.warning("kafka: %s", self._trouble)
 
     def _set(self, **changed: Any) -> None:
-        self._status = self._status.model_copy(update=changed)
+        before, self._status = self._status, self._status.model_copy(update=changed)
+        if (before.connected, before.detail) != (self._status.connected, self._status.detail):
+            log.warning("kafka: %s", "connected" if self._status.connected else self._status.detail)
 
 
 def _words(error: KafkaException) -> str:

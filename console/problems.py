@@ -47,8 +47,6 @@ def _answer(error: Exception) -> web.Response:
             status, detail = 409, str(error)
         case TemporaryError():
             status, detail, headers = 503, str(error), {"Retry-After": str(ceil(error.delay))}
-        case ConnectionError() | TimeoutError():
-            status, detail = 408, "the request did not arrive in time"
     return problem(status, detail, headers)
 
 

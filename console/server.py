@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 
 from aiohttp import web
+from confluent_kafka import KafkaException
 
 from actions.kafka import Publisher
 from console.api import controls, events, health, incidents, page, webhooks
@@ -26,7 +27,7 @@ __all__ = ["ConsoleConfig", "make_app", "serve"]
 log = logging.getLogger(__name__)
 
 # Faust and every Java client place keys by murmur2; an answer must land on its decision's partition.
-_PRODUCER = {"partitioner": "murmur2_random"}
+_PRODUCER = {"partitioner": "murmur2_random", "log_level": 0}
 # For answers under way when a stop comes; event streams are ended at once.
 SHUTDOWN_SECONDS = 5.0
 
@@ -38,9 +39,12 @@ async def serve(config: ConsoleConfig, stop: asyncio.Event, *, listening: Callab
         ConfigurationError: the address cannot be listened on, or the Kafka settings are wrong.
 
     """
-    publisher = Publisher({**config.kafka, **_PRODUCER}, config.topic_prefix)
-    desk = Desk(config, publisher.publish)
-    feed = Feed(config.kafka, config.topic_prefix, desk.receive, history_seconds=config.history_seconds)
+    try:
+        publisher = Publisher({**config.kafka, **_PRODUCER}, config.topic_prefix)
+        desk = Desk(config, publisher.publish)
+        feed = Feed(config.kafka, config.topic_prefix, desk.receive, history_seconds=config.history_seconds)
+    except KafkaException as error:
+        raise ConfigurationError(f"kafka: {error}") from error
     runner = web.AppRunner(make_app(desk), access_log=None, shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     try:

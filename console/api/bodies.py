@@ -18,13 +18,15 @@ async def read_body(request: web.Request) -> bytes:
     """Read a bounded body within a bounded time.
 
     Raises:
-        HTTPException: it is too large, or not encoded as its header says.
+        HTTPException: it is too large, too slow, cut off, or not encoded as its header says.
 
     """
     try:
         async with asyncio.timeout(READ_SECONDS):
             return await request.read()
-    except (HttpProcessingError, web.RequestPayloadError) as error:
+    except TimeoutError:
+        raise web.HTTPRequestTimeout(text=f"the body did not arrive within {READ_SECONDS:g} s") from None
+    except (HttpProcessingError, web.RequestPayloadError, ConnectionError) as error:
         raise web.HTTPBadRequest(text=f"the body cannot be read: {type(error).__name__}") from None
 
 

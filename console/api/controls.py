@@ -77,6 +77,9 @@ def _scope_of_subject(asked: ControlRequest, desk: Desk) -> dict[str, str]:
 def _check_answer(control: Control, desk: Desk) -> None:
     decision = desk.view.decision(control.decision_id or "")
     assert decision is not None  # noqa: S101 - its scope was just taken from it
+    for earlier in desk.view.said_of(decision.id):
+        # The act stage takes the first answer as the last word on a decision; the next revision asks anew.
+        raise RefusedError(f"{earlier.by} has answered decision {decision.id} already: {earlier.kind}")
     if control.kind == "approve":
         approve(decision, control, desk.config.policy)
     elif decision.verdict != "ask":

@@ -37,7 +37,7 @@ const changed = new Set();
 
 function onEvent(name, data) {
   if (name === "feed") feed = data;
-  if (name === "overrides") overrides = data;
+  if (name === "overrides") { overrides = data; changed.add(selected()); }
   if (name === "incident") { incidents.set(data.id, data); changed.add(data.id); }
   if (name === "removed") incidents.delete(data);
   if (name !== "current") return;
@@ -85,7 +85,7 @@ function drawStop() {
   button.dataset.state = stopped ? "stopped" : known() ? "running" : "unknown";
   button.textContent = stopped ? "All actions stopped. Resume…" : known() ? "Stop all actions" : "Stop all actions (state unknown)";
   button.disabled = saying;
-  const stops = overrides?.stops ?? [];
+  const stops = [...(overrides?.stops ?? [])].sort((a, b) => scopeOf(a).length - scopeOf(b).length);
   byId("stops").hidden = stops.length === 0;
   replace(byId("stops"), stops.map(stopLine));
 }
@@ -155,9 +155,13 @@ async function pressStop() {
 async function resume(stop) {
   const scope = scopeOf(stop);
   const what = scope.map(([name, text]) => `${words(name)} ${text}`).join(", ") || "everything";
+  const narrower = scope.length ? 0 : overrides.stops.filter((other) => scopeOf(other).length > 0).length;
   const given = await ask({
     title: "Resume actions", ok: "Resume", note: true,
-    body: [el("p", {}, `Actions for ${what} may run again. ${stop.by} stopped them at ${time(stop.time_unix_nano)}${stop.note ? `: ${stop.note}` : "."}`)],
+    body: [
+      el("p", {}, `Actions for ${what} may run again. ${stop.by} stopped them at ${time(stop.time_unix_nano)}${stop.note ? `: ${stop.note}` : "."}`),
+      narrower > 0 ? el("p", {}, `This lifts ${narrower === 1 ? "the narrower stop" : `the ${narrower} narrower stops`} as well.`) : "",
+    ],
   });
   if (given) await send({ kind: "resume", by: given.who, note: given.note, ...Object.fromEntries(scope) });
 }

@@ -56,7 +56,8 @@ function proposal(summary, entries, actions) {
       button("Approve…", "approve", () => actions.answer("approve", decision, summary), "primary"),
       button("Reject…", "reject", () => actions.answer("reject", decision, summary)),
       el("span", { class: "quiet" }, `open for ${span(left)} more`)),
-    given?.kind === "reject" && left > 0 && el("div", { class: "buttons" },
+    // A decision is answered once; a later revision's decision, on the same action, may still be approved.
+    given?.kind === "reject" && given.decision_id !== decision.id && left > 0 && el("div", { class: "buttons" },
       button("Approve after all…", "approve", () => actions.answer("approve", decision, summary))));
 }
 
@@ -69,8 +70,9 @@ export function proposed(decision) {
 function why(incident) {
   const c = incident.classification;
   return [
-    el("p", {}, "This is ", el("strong", {}, words(c.label)), ` with ${percent(c.confidence)} confidence`,
-      c.credibility ? `, ${percent(c.credibility)} familiar` : "", c.basis && ` (${c.basis})`, "."),
+    c.label === "unknown" ? el("p", {}, "It could not be told what this is", c.basis && ` (${c.basis})`, ".")
+      : el("p", {}, "This is ", el("strong", {}, words(c.label)), ` with ${percent(c.confidence)} confidence`,
+        c.credibility ? `, ${percent(c.credibility)} familiar` : "", c.basis && ` (${c.basis})`, "."),
     c.prediction_set.length > 1 && el("p", {}, `It may also be ${c.prediction_set.filter((l) => l !== c.label).map(words).join(", ")}.`),
     c.rules.length > 0 && el("ul", { class: "reasons" }, c.rules.map((hit) =>
       el("li", {}, el("code", {}, hit.rule), " ", hit.because.join("; ")))),

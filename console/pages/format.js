@@ -31,7 +31,7 @@ export const ago = (nanos) => {
 export function number(value, unit = "") {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  const text = size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(1) : String(Number(value.toPrecision(3)));
+  const text = size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(1).replace(".0e", "e") : String(Number(value.toPrecision(3)));
   return unit && unit !== "1" ? `${text} ${unit}` : text;
 }
 

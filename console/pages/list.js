@@ -5,6 +5,12 @@ import { ago, iso, percent, words } from "./format.js";
 
 const SEVERITY = { critical: 0, high: 1, medium: 2, low: 3 };
 
+const STANDING = { act: ["acting", "busy"], recommend: ["recommends", "plain"], observe: ["observing", "plain"] };
+
+export const RESULT = {
+  verified: "good", reverted: "ask", revert_failed: "bad", failed: "bad", unknown: "bad", expired: "plain", refused: "plain",
+};
+
 export function sorted(incidents) {
   const rank = (i) => [i.status === "open" ? 0 : 1, i.needs_person ? 0 : 1];
   return [...incidents].sort((a, b) => {
@@ -38,12 +44,10 @@ export function state(incident) {
     && incident.proposal.valid_until_unix_nano / 1e6 > Date.now();
   if (incident.status === "open" && waits) return badge("approval needed", "ask");
   if (incident.needs_person) return badge("needs a person", "bad");
-  if (["revert_failed", "unknown"].includes(incident.result)) return badge(words(incident.result), "bad");
-  if (incident.status === "resolved") {
-    return badge(incident.result === "verified" ? "mitigated" : "resolved", "good");
-  }
-  if (incident.verdict === "act") return badge("acting", "busy");
-  return badge("open", "plain");
+  if (incident.result && incident.result !== "verified") return badge(words(incident.result), RESULT[incident.result]);
+  if (incident.status === "resolved") return badge(incident.result ? "mitigated" : "resolved", "good");
+  if (incident.result) return badge("verified", "good");
+  return badge(...(STANDING[incident.verdict] ?? ["open", "plain"]));
 }
 
 export const badge = (text, tone) => el("span", { class: "badge", "data-tone": tone }, text);

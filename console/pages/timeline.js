@@ -2,7 +2,7 @@
 
 import { el } from "./dom.js";
 import { iso, place, span, time, value, words } from "./format.js";
-import { badge } from "./list.js";
+import { RESULT, badge } from "./list.js";
 
 const VERDICT = {
   act: ["acts", "busy"], ask: ["asks for approval", "ask"], recommend: ["recommends", "plain"],
@@ -12,9 +12,7 @@ const SAID = {
   approve: ["approved", "good"], reject: ["rejected", "bad"], stop: ["stopped", "bad"], resume: ["resumed", "good"],
   feedback: ["gave feedback", "plain"],
 };
-const RESULT = {
-  verified: "good", reverted: "ask", revert_failed: "bad", failed: "bad", unknown: "bad", expired: "plain", refused: "plain",
-};
+const MEANT = { true_positive: "a real incident", false_positive: "a false alarm" };
 
 export function timeline(entries) {
   return el("ol", { class: "timeline" }, folded(entries).map((entry) =>
@@ -50,7 +48,7 @@ const SHOWN = {
   control: (record) => {
     const [text, tone] = SAID[record.kind];
     const scope = [record.environment, record.service, record.playbook].filter(Boolean).join(" / ") || "everything";
-    const about = record.kind === "feedback" ? [record.verdict, record.label].filter(Boolean).map(words).join(", ") : scope;
+    const about = record.kind === "feedback" ? [MEANT[record.verdict], record.label && `class ${words(record.label)}`].filter(Boolean).join(", ") : scope;
     return [
       el("h4", {}, `${record.by} `, badge(text, tone), el("span", { class: "quiet" }, about)),
       record.note && el("p", { class: "note" }, record.note),

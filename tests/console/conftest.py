@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,6 @@ from schemas.topics import Topic
 from tests.console.records import T0, seconds
 
 Client = TestClient[web.Request, web.Application]
-Serve = Callable[["Desk"], Any]
 
 LIVE = FeedStatus(connected=True, caught_up=True, detail="", lag={"incidents": 3}, invalid_records={"learning": 2})
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from io import BytesIO
 from typing import Any
 
 import pytest
 
+from console.api import bodies
 from console.api.bodies import MAX_BODY_BYTES
 from console.config import ConsoleConfig
 from console.desk import Desk
@@ -153,7 +155,10 @@ async def test_hostile_text_travels_as_json_only(client: Client, desk: Desk) -> 
         b'["' + b"x" * 2000 + b'"]',
     ],
 )
-async def test_a_hostile_webhook_is_a_bad_request_with_a_reason(client: Client, outbox: Outbox, body: bytes) -> None:
+async def test_a_hostile_webhook_is_a_bad_request_with_a_reason(
+    client: Client, outbox: Outbox, body: bytes, expected_errors: list[str]
+) -> None:
+    expected_errors.append("webhook parser")
     response = await client.post("/webhooks/test", data=body)
     assert response.status == 400
     assert response.content_type == "application/problem+json"
@@ -192,3 +197,30 @@ async def test_a_compressed_body_is_read(client: Client, outbox: Outbox) -> None
     response = await client.post("/webhooks/test", data=packed, headers={"Content-Encoding": "gzip"})
     assert response.status == 202
     assert len(outbox.sent) == 1
+
+
+async def test_a_body_that_never_arrives_is_given_up(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "READ_SECONDS", 0.05)
+    reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
+    writer.write(b"POST /webhooks/test HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n[")
+    async with asyncio.timeout(5):
+        assert b" 408 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_sender_that_goes_away_is_no_fault_of_ours(
+    client: Client, outbox: Outbox, caplog: pytest.LogCaptureFixture
+) -> None:
+    for request in (
+        b"POST /webhooks/test HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n[",
+        b"\x16\x03\x01\x00",
+    ):
+        _, writer = await asyncio.open_connection("127.0.0.1", client.port)
+        writer.write(request)
+        await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+    assert (await client.get("/healthz")).status == 200
+    assert outbox.sent == []
+    assert not [record for record in caplog.records if record.name.startswith("console")]

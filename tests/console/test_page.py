@@ -1,0 +1,242 @@
+"""The page in a real browser: Debian's chromium, driven by Playwright."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from aiohttp.test_utils import TestServer
+from playwright.async_api import Browser, Page, async_playwright, expect
+
+from console.desk import Desk
+from console.server import make_app
+from schemas.codec import decode
+from schemas.control import Control
+from schemas.envelope import NANOS
+from schemas.errors import TemporaryError
+from schemas.topics import CONTROLS
+from tests.console.conftest import LIVE, TOKEN, Outbox, make_desk
+from tests.console.records import command, control, decision, incident, outcome, seconds, signal
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+
+pytestmark = [
+    pytest.mark.integration,
+    # One browser for all of them: it takes longer to start than a test to run.
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed (Debian: apt-get install chromium)"),
+]
+
+XSS = '<img src=x onerror="document.title=\'owned\'"><script>document.title="owned"</script>'
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        # Chromium's own sandbox cannot be set up by root, which is who runs in a container.
+        arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Browser) -> AsyncIterator[Page]:
+    """Open a tab in which any error of a script, and any breach of the content security policy, fails the test."""
+    context = await browser.new_context()
+    page = await context.new_page()
+    page.set_default_timeout(10_000)
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("console", lambda message: complaints.append(message.text) if message.type in _BAD else None)
+    page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+    yield page
+    await context.close()
+    assert [text for text in complaints if not text.startswith("Failed to load resource")] == []
+
+
+_BAD = {"error", "warning"}
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def address(desk: Desk) -> AsyncIterator[str]:
+    async with TestServer(make_app(desk)) as server:
+        yield str(server.make_url("/"))
+
+
+def said(outbox: Outbox) -> list[Control]:
+    return [decode(topic, key.encode(), value) for topic, key, value in outbox.sent if topic is CONTROLS]
+
+
+async def test_incidents_come_and_change_live(page: Page, desk: Desk, address: str) -> None:
+    await page.goto(address)
+    await expect(page.get_by_text("All quiet.")).to_be_visible()
+    await expect(page.get_by_role("status")).to_have_text("Live")
+    first = incident(1)
+    desk.receive([first], LIVE)
+    row = page.get_by_role("link", name=re.compile("checkout: request duration"))
+    await expect(row).to_contain_text("deployment regression · 93 %")
+    desk.receive([decision(first, "escalate")], LIVE)
+    await expect(row).to_contain_text("needs a person")
+    desk.receive([incident(1, 2, status="resolved")], LIVE)
+    await expect(row).to_contain_text("resolved")
+
+
+async def test_one_incident_tells_its_story(page: Page, desk: Desk, address: str) -> None:
+    over = incident(1, 2, status="resolved")
+    acted = decision(over, "act", reason="every check passed")
+    issued = command(over, acted.id, acted.time_unix_nano)
+    desk.receive([over, acted, issued, outcome(issued)], LIVE)
+    await page.goto(f"{address}#/incidents/{over.id}")
+    story = page.get_by_role("article", name="Incident")
+    await expect(story.get_by_role("heading", level=2)).to_have_text(over.title)
+    for words in (
+        "deployment regression with 93 % confidence",
+        "8 times its normal for 2 s",
+        "rollback-deployment / rollback",
+        "both subjects cleared 7.2 s after apply",
+    ):
+        await expect(story).to_contain_text(words)
+    await expect(story.get_by_role("row", name="version 2.4.0 2.3.9")).to_be_visible()
+    await story.get_by_text("1 of 2 checks failed: tier").click()
+    await expect(story.get_by_text("approve, autonomous wanted")).to_be_visible()
+    # What a reader has opened stays open when news arrives.
+    desk.receive([control("feedback", incident_id=over.id, verdict="true_positive", note="well done")], LIVE)
+    await expect(story).to_contain_text("well done")
+    await expect(story.get_by_text("approve, autonomous wanted")).to_be_visible()
+
+
+async def test_hostile_telemetry_is_text(page: Page, desk: Desk, address: str) -> None:
+    onset = incident(1).onset_unix_nano
+    bad = incident(1, title=XSS, service=XSS, signals=(signal(onset, name=XSS, reasons=(XSS,), unit=XSS[:60]),))
+    evil = decision(bad, reason=XSS, playbook=XSS)
+    issued = command(bad, evil.id, onset)
+    came = outcome(issued, reason=XSS, before={XSS: XSS, "__proto__": {"a": 1}}, after={XSS: [XSS]})
+    desk.receive([bad, evil, issued, came, control("stop", by=XSS, note=XSS, service=XSS)], LIVE)
+    await page.goto(f"{address}#/incidents/{bad.id}")
+    await expect(page.get_by_role("heading", level=2)).to_have_text(XSS)
+    await expect(page.get_by_role("region", name="Stops in force")).to_contain_text(XSS)
+    assert await page.locator("article img, article script, nav img, section img").count() == 0
+    assert "owned" not in await page.title()
+
+
+async def test_a_person_approves_what_they_have_read(page: Page, desk: Desk, outbox: Outbox, address: str) -> None:
+    now = await page.evaluate("Date.now()") * 1_000_000
+    opened = incident(1, onset_unix_nano=now, opened_unix_nano=now, updated_unix_nano=now)
+    asked = decision(opened)
+    desk.now_unix_nano = lambda: now + NANOS
+    desk.receive([opened, asked], LIVE)
+    await page.goto(f"{address}#/incidents/{opened.id}")
+    await page.get_by_role("button", name="Approve…").click()
+    dialog = page.get_by_role("dialog", name="Approve this action")
+    await expect(dialog).to_contain_text("rollback-deployment / rollback on shop / checkout")
+    await dialog.get_by_role("button", name="Approve").click()
+    await expect(dialog).to_be_visible()  # not without a name
+    await dialog.get_by_label("Your name").fill("alice")
+    await dialog.get_by_label("Note").fill("as discussed")
+    await page.keyboard.press("Tab")
+    await dialog.get_by_role("button", name="Approve").click()
+    await expect(dialog).not_to_be_visible()
+    await expect(page.get_by_role("alert")).not_to_be_visible()
+    [approval] = said(outbox)
+    assert (approval.kind, approval.by, approval.note) == ("approve", "alice", "as discussed")
+    assert approval.decision_id == asked.id
+    desk.receive([approval], LIVE)
+    await expect(page.get_by_role("region", name="Approval")).to_contain_text("alice approved this")
+    await expect(page.get_by_role("button", name="Approve…")).to_have_count(0)
+
+
+async def test_stop_is_one_press_and_shows_what_the_topic_says(
+    page: Page, desk: Desk, outbox: Outbox, address: str
+) -> None:
+    await page.goto(address)
+    await page.get_by_label("You are").fill("alice")
+    await page.get_by_role("button", name="Stop all actions").click()
+    button = page.locator("#stop")
+    await expect(button).to_be_enabled()
+    # Said is not heard: the button tells the state that came back from the topic.
+    await expect(button).to_have_text("Stop all actions")
+    [stop] = said(outbox)
+    assert (stop.kind, stop.by, stop.environment) == ("stop", "alice", None)
+    desk.receive([stop], LIVE)
+    await expect(button).to_have_text("All actions stopped. Resume…")
+    await expect(page.get_by_role("region", name="Stops in force")).to_contain_text("Everything is stopped by alice")
+
+    await button.click()
+    dialog = page.get_by_role("dialog", name="Resume actions")
+    await page.keyboard.press("Escape")
+    await expect(dialog).not_to_be_visible()
+    assert len(said(outbox)) == 1
+    await button.click()
+    await dialog.get_by_role("button", name="Resume").click()
+    await expect(dialog).not_to_be_visible()
+    await expect(button).to_be_enabled()
+    assert [control.kind for control in said(outbox)] == ["stop", "resume"]
+
+
+async def test_a_stop_that_could_not_be_said_is_called_so(page: Page, desk: Desk, outbox: Outbox, address: str) -> None:
+    outbox.fault = TemporaryError("controls: broker is down")
+    await page.goto(address)
+    await page.get_by_label("You are").fill("alice")
+    await page.get_by_role("button", name="Stop all actions").click()
+    await expect(page.get_by_role("alert")).to_have_text("Could not stop: controls: broker is down")
+
+
+async def test_the_page_never_passes_old_news_for_new(page: Page, desk: Desk, address: str) -> None:
+    await page.goto(address)
+    await expect(page.get_by_role("status")).to_have_text("Live")
+    desk.receive([], LIVE.model_copy(update={"connected": False}))
+    await expect(page.get_by_role("status")).to_contain_text("may be old")
+    await expect(page.locator("#stop")).to_have_text("Stop all actions (state unknown)")
+    desk.receive([], LIVE)
+    await expect(page.get_by_role("status")).to_have_text("Live")
+    desk.hub.close()
+    await expect(page.get_by_role("status")).to_contain_text("Not connected")
+
+
+async def test_it_can_be_used_from_the_keyboard(page: Page, desk: Desk, outbox: Outbox, address: str) -> None:
+    desk.receive([incident(1), incident(2, title="the second")], LIVE)
+    await page.goto(address)
+    await expect(page.get_by_role("listitem")).to_have_count(2)
+    reached: list[str] = []
+    for _ in range(9):
+        await page.keyboard.press("Tab")
+        reached.append(await page.evaluate("document.activeElement.id || document.activeElement.textContent"))
+    assert reached[:4] == ["Skip to the incident", "ReflexArc", "who", "stop"]
+    assert "the second" in reached[7]
+    await page.keyboard.press("Shift+Tab")
+    desk.receive([incident(2, 2, title="the second, revised")], LIVE)
+    row = page.get_by_role("link", name=re.compile("the second, revised"))
+    await expect(row).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("heading", level=2)).to_have_text("the second, revised")
+
+
+async def test_a_guarded_console_asks_for_its_token(page: Page, outbox: Outbox) -> None:
+    desk = make_desk(outbox, token=TOKEN)
+    desk.receive([incident(1)], LIVE)
+    async with TestServer(make_app(desk)) as server:
+        await page.goto(str(server.make_url("/")))
+        dialog = page.get_by_role("dialog", name="This console asks for a token")
+        await dialog.get_by_label("Token").fill(TOKEN)
+        await page.keyboard.press("Enter")
+        await expect(page.get_by_role("listitem")).to_have_count(1)
+        await page.get_by_label("You are").fill("alice")
+        await page.get_by_role("button", name="Stop all actions").click()
+        await expect(page.locator("#stop")).to_be_enabled()
+        assert [control.kind for control in said(outbox)] == ["stop"]
+
+
+async def test_a_long_decision_history_is_folded(page: Page, desk: Desk, address: str) -> None:
+    revisions = [incident(1, revision) for revision in range(1, 30)]
+    waiting = [decision(revision, "observe", reason="nothing granted here") for revision in revisions]
+    changed = decision(incident(1, 30), "escalate", reason="it gets worse")
+    desk.receive([incident(1, 30), *waiting, changed], LIVE)
+    await page.goto(f"{address}#/incidents/{incident(1).id}")
+    await expect(page.locator(".event")).to_have_count(2)
+    await expect(page.locator(".event").first).to_contain_text("29 times until")
+    assert changed.time_unix_nano - waiting[0].time_unix_nano == seconds(145)
