@@ -114,6 +114,8 @@ class Executor:
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
             "auto.offset.reset": "earliest",
+            # The embedded broker answers an empty fetch only after half of this, whatever arrives meanwhile.
+            "fetch.wait.max.ms": 100,
         }
         consumer = Consumer({**self._config.kafka, **settings})
         try:

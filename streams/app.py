@@ -12,6 +12,7 @@ import logging
 import ssl
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import faust
@@ -61,7 +62,7 @@ def create_app(
     names = frozenset(topics)
     app = StageApp(
         f"{kafka.topic_prefix}-{stage}",
-        batching=Batching(names, assigned=assigned, revoked=revoked),
+        batching=Batching(names, assigned=assigned, revoked=revoked, fetch_wait_seconds=kafka.fetch_wait_seconds),
         **_faust_settings(kafka, stage),
     )
     for name in sorted(names):
@@ -138,7 +139,7 @@ class StageApp(faust.App):
     BootStrategy = _Boot
 
     def __init__(self, name: str, *, batching: Batching, **settings: Any) -> None:
-        self._batching = Batching(batching.topics, assigned=batching.assigned, revoked=self._release, failed=self.fail)
+        self._batching = replace(batching, revoked=self._release, failed=self.fail)
         self._revoked = batching.revoked
         self._turns: dict[TP, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._working: set[asyncio.Task[None]] = set()

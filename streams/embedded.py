@@ -13,7 +13,9 @@ The broker is Tansu, in memory. Against Apache Kafka it was found to differ so (
   `highwater`) and the partition-EOF event.
 * `offsets_for_times` always answers with the beginning. It is a lower bound, so reading from there misses nothing.
 * The first member of a group waits for half its session timeout; a killed one is missed after two session timeouts
-  (10 s and 2 s: 5 s and 19 s). The rebalance timeout plays no part. See `GROUP_TIMING`.
+  (10 s of session: 5 s and 19 s). The rebalance timeout plays no part. See `GROUP_TIMING`.
+* Generations of a group begin at 0, where aiokafka does not say goodbye: the first restart of a worker on a fresh
+  broker takes as long as after a kill, the later ones do not.
 * `max.message.bytes` is not enforced; unknown topics are created by a look at them, with 4 partitions.
 * Not there: the new consumer protocol (KIP-848), CreatePartitions, DeleteRecords (the connection drops).
 """
@@ -46,6 +48,8 @@ GROUP_TIMING: Final[Mapping[str, float]] = {
     "session_timeout_seconds": 6.0,
     "heartbeat_interval_seconds": 1.0,
     "rebalance_timeout_seconds": 6.0,
+    # A fetch that finds nothing is answered after half of this, also when something arrives meanwhile.
+    "fetch_wait_seconds": 0.05,
 }
 
 

@@ -52,6 +52,8 @@ class KafkaSettings(Group):
     rebalance_timeout_seconds: Seconds = 60
     session_timeout_seconds: Seconds = 30
     heartbeat_interval_seconds: Seconds = 3
+    fetch_wait_seconds: Seconds = 0.5
+    """How long a broker may hold a fetch that finds nothing. Apache Kafka answers as soon as something arrives."""
 
 
 class LedgerSettings(Group):

@@ -7,7 +7,7 @@ is one record, as ever. `streams.app` builds apps on it; `streams.stage` takes t
 
 What it changes in Faust's consumer, and why that is sound:
 
-* Offsets. The messages handed over are kept in order, per partition (`_InFlight`). What may be committed is the end of
+* Offsets. The messages handed over are kept in order, per partition (`InFlight`). What may be committed is the end of
   the run of acknowledged ones at the front: nothing in flight is ever passed, whatever the order of acknowledgements,
   and a batch costs one entry where Faust's gap tracking makes an integer per record. A failed commit is tried again.
 * Flow. A partition with `max_in_flight` messages unacknowledged is not fetched, so that memory is bounded per
@@ -31,11 +31,12 @@ from typing import Any, cast
 from aiokafka.errors import ConsumerStoppedError, IllegalStateError
 from faust.transport.drivers import aiokafka
 from faust.types import TP, ConsumerMessage, Message
+from mode.utils.futures import notify
 
-from schemas.errors import TemporaryError
+from schemas.errors import PermanentError
 from streams.batch import Batch, FetchedRecord
 
-__all__ = ["Batch", "Batching", "Consumer", "Progress", "Transport"]
+__all__ = ["Batch", "Batching", "Consumer", "InFlight", "Progress", "Transport"]
 
 log = logging.getLogger(__name__)
 
@@ -68,11 +69,13 @@ class Batching:
     max_in_flight: int = 2
     # The same for topics whose messages are single records.
     max_in_flight_single: int = 500
+    # How long a broker may hold back the answer to a fetch that found nothing. Faust asks for 1.5 s.
+    fetch_wait_seconds: float = 0.5
     # All partitions assigned -> offsets to start from; the committed ones where it names none.
     assigned: Callable[[Sequence[Partition]], Awaitable[Mapping[Partition, int]]] = _from_committed
     # Partitions about to be given away. Nothing new is handed over while it runs.
     revoked: Callable[[Sequence[Partition]], Awaitable[None]] = _nothing
-    # Told what went wrong in `assigned`, after which nothing may be read.
+    # Told why nothing may be read any more: `assigned` failed, or what it said does not fit the log.
     failed: Callable[[Exception], object] = _log
 
 
@@ -85,10 +88,12 @@ class Progress:
 
 
 @dataclass(slots=True)
-class _InFlight:
+class InFlight:
     """Messages of one partition that were handed over, in order, since it was last positioned."""
 
     next_offset: int | None
+    # Where state ends. A record before it means that the log is not the one that the state was made of.
+    floor: int = 0
     messages: deque[ConsumerMessage] = field(default_factory=deque)
 
     def settle(self) -> int | None:
@@ -102,6 +107,11 @@ class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
     """The thread that talks to Kafka."""
 
     transport: Transport
+
+    def _create_worker_consumer(self, transport: Transport) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = int(transport.batching.fetch_wait_seconds * 1000)  # noqa: SLF001  # read at its start
+        return consumer
 
     async def _fetch_records(
         self,
@@ -158,7 +168,7 @@ class Consumer(aiokafka.Consumer):
 
     def __init__(self, transport: Transport, *args: Any, **kwargs: Any) -> None:
         self._batching = transport.batching
-        self._in_flight: dict[TP, _InFlight] = {}
+        self._in_flight: dict[TP, InFlight] = {}
         self._positioning: asyncio.Task[None] | None = None
         super().__init__(transport, *args, **kwargs)
 
@@ -179,14 +189,24 @@ class Consumer(aiokafka.Consumer):
         generation = self.app.consumer_generation_id
         fetched = await self._poll(set(sources), timeout if whole else _SHORT_POLL_SECONDS)
         for tp, item in self.scheduler.iterate(fetched):
-            # Positioned anew, or about to be: what was fetched before will be fetched again.
-            if not self.flow_active or self._in_flight.get(tp) is not sources[tp]:
-                continue
-            message = _message(tp, item, generation)
-            sources[tp].messages.append(message)
-            yield tp, message
+            if self._is_wanted(tp, item, sources[tp]):
+                message = _message(tp, item, generation)
+                sources[tp].messages.append(message)
+                yield tp, message
 
-    def _sources(self) -> dict[TP, _InFlight]:
+    def _is_wanted(self, tp: TP, item: Any, in_flight: InFlight) -> bool:
+        # Positioned anew, or about to be: what was fetched before will be fetched again.
+        if not self.flow_active or self._in_flight.get(tp) is not in_flight:
+            return False
+        first = item.offsets[0] if isinstance(item, Batch) else item.offset
+        if first >= in_flight.floor:
+            return True
+        self.forget([tp])
+        text = f"{tp.topic}/{tp.partition} was reset to {first}, state is at {in_flight.floor}: is it another log?"
+        self._batching.failed(PermanentError(text))
+        return False
+
+    def _sources(self) -> dict[TP, InFlight]:
         """Return the partitions to poll: positioned, not paused, with room."""
         found = {}
         for tp in self._active_partitions:
@@ -195,7 +215,7 @@ class Consumer(aiokafka.Consumer):
                 found[tp] = in_flight
         return found
 
-    def _has_room(self, tp: TP, in_flight: _InFlight) -> bool:
+    def _has_room(self, tp: TP, in_flight: InFlight) -> bool:
         in_flight.settle()
         batching = self._batching
         limit = batching.max_in_flight if tp.topic in batching.topics else batching.max_in_flight_single
@@ -216,7 +236,7 @@ class Consumer(aiokafka.Consumer):
     # -- acknowledging and committing
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Do nothing: `_InFlight` knows what was handed over, so a jump in offsets needs no account."""
+        """Do nothing: `InFlight` knows what was handed over, so a jump in offsets needs no account."""
 
     def ack(self, message: Message) -> bool:
         """Mark a message as done."""
@@ -260,36 +280,30 @@ class Consumer(aiokafka.Consumer):
             offsets = {TP(tp.topic, tp.partition): offset for tp, offset in committed.items()}
             starts = {TP(*tp): offset for tp, offset in (await self._batching.assigned(sorted(offsets))).items()}
             if starts:
-                await self._check(starts)
                 await self.seek_wait(starts)
         except IllegalStateError:
             return  # the assignment changed meanwhile; the next one is positioned in its turn
         except Exception as error:  # noqa: BLE001  # whatever it is, records must not be read from a wrong position
             self._batching.failed(error)
             return
-        for tp, offset in {**offsets, **starts}.items():
-            self._position(tp, offset)
+        for tp, offset in offsets.items():
+            self._position(tp, starts.get(tp, offset), floor=starts.get(tp, 0))
+        notify(self._waiting_for_ack)  # there is something to poll
 
     def _stop_positioning(self) -> None:
         if self._positioning is not None:
             self._positioning.cancel()
             self._positioning = None
 
-    async def _check(self, starts: Mapping[TP, int]) -> None:
-        ends = await self.highwaters(*starts)
-        for tp, offset in starts.items():
-            if offset > ends[tp]:
-                raise TemporaryError(f"{tp.topic}/{tp.partition} ends at {ends[tp]}, state at {offset}: is it another?")
-
     async def seek(self, partition: TP, offset: int) -> None:
         """Go on from this offset."""
         await super().seek(partition, offset)
         self._position(TP(*partition), offset)
 
-    def _position(self, tp: TP, offset: int | None) -> None:
+    def _position(self, tp: TP, offset: int | None, floor: int = 0) -> None:
         # Faust reads None as "from the beginning" in both of these, and 0 as a record already read.
         self._read_offset[tp] = self._committed_offset[tp] = offset or None
-        self._in_flight[tp] = _InFlight(offset)
+        self._in_flight[tp] = InFlight(offset, floor)
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Let what is being worked on come to its end before the partitions go."""
@@ -310,6 +324,11 @@ class Consumer(aiokafka.Consumer):
         in_flight = self._in_flight.get(message.tp)
         return self.flow_active and in_flight is not None and message in in_flight.messages
 
+    def resume_partitions(self, tps: Iterable[TP]) -> None:
+        """Read these again."""
+        super().resume_partitions(tps)
+        notify(self._waiting_for_ack)
+
     def forget(self, partitions: Iterable[TP]) -> None:
         """Take no further account of these: what is acknowledged from now on is not committed."""
         for tp in partitions:
@@ -326,6 +345,11 @@ class Consumer(aiokafka.Consumer):
         tp = TP(topic, partition)
         in_flight = self._in_flight.get(tp)
         return in_flight is not None and in_flight.settle() is not None and in_flight.next_offset == self._end(tp)
+
+    def in_flight(self, partition: Partition) -> int:
+        """Return how many messages of a partition are not done."""
+        in_flight = self._in_flight.get(TP(*partition))
+        return 0 if in_flight is None else sum(not message.acked for message in in_flight.messages)
 
     def _end(self, tp: TP) -> int | None:
         try:
