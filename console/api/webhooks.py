@@ -45,13 +45,12 @@ async def post_webhook(request: web.Request) -> web.Response:
 async def _records(request: web.Request, parser: WebhookParser) -> list[tuple[str, bytes]]:
     body = await read_body(request)
     # In a thread: 2 MB of JSON would hold the event loop for tens of milliseconds.
-    alerts = await asyncio.to_thread(_parse, parser, body, dict(request.headers))
-    return [_record(key, alert) for key, alert in alerts]
+    return await asyncio.to_thread(_parse, parser, body, dict(request.headers))
 
 
-def _parse(parser: WebhookParser, body: bytes, headers: dict[str, str]) -> list[tuple[str, Alert]]:
+def _parse(parser: WebhookParser, body: bytes, headers: dict[str, str]) -> list[tuple[str, bytes]]:
     try:
-        return parser(body, headers)
+        return [_record(key, alert) for key, alert in parser(body, headers)]
     except RecordError:
         raise
     except Exception as error:

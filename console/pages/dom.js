@@ -8,9 +8,13 @@ export function el(tag, attributes = {}, ...children) {
     if (name === "onclick") node.addEventListener("click", value);
     else node.setAttribute(name, value === true ? "" : String(value));
   }
-  node.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  const shown = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  node.append(...shown.map((child) => (child instanceof Node ? child : visible(String(child)))));
   return node;
 }
+
+// Invisible characters can reverse a line or make two names look alike; whoever approves must see what is there.
+const visible = (text) => text.replace(/[^\P{C}\n\t]/gu, "\uFFFD");
 
 export const byId = (id) => document.getElementById(id);
 

@@ -39,13 +39,15 @@ class Outbox:
 
 
 def parse_test_alerts(body: bytes, headers: Mapping[str, str]) -> list[tuple[str, Alert]]:
-    """Stand in for a parser of `streams.sources`: a JSON list of names; `boom` is a bug in it."""
+    """Stand in for a parser of `streams.sources`: a JSON list of names; `boom` and `surrogate` are bugs in it."""
     try:
         names = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise RecordError(Rejection.INVALID_JSON, str(error)) from None
     if names == "boom":
         raise ZeroDivisionError
+    if names == "surrogate":
+        names = ["\ud800"]
     return [(f"default/{name}", _alert(name)) for name in names]
 
 

@@ -168,7 +168,20 @@ async def test_a_decision_is_answered_once(client: Client, desk: Desk, outbox: O
     assert outbox.sent == []
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"stop"', b"\xff\xfe", b"[" * 100_000, b'{"kind":NaN}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"stop"',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"kind":NaN}',
+        b'{"kind":"stop","by":"\\ud800"}',
+    ],
+)
 async def test_a_body_that_is_no_control_is_a_bad_request(client: Client, outbox: Outbox, body: bytes) -> None:
     response = await client.post("/api/controls", data=body, headers={"Content-Type": "application/json"})
     assert response.status == 400

@@ -124,6 +124,16 @@ async def test_hostile_telemetry_is_text(page: Page, desk: Desk, address: str) -
     assert "owned" not in await page.title()
 
 
+async def test_what_is_invisible_is_made_visible(page: Page, desk: Desk, address: str) -> None:
+    tricky = "pay\u200bment \u202egnp.exe\u202c \x07\x1b[31m caf\u00e9 \u2713"
+    desk.receive([incident(1, title=tricky)], LIVE)
+    await page.goto(f"{address}#/incidents/{incident(1).id}")
+    heading = page.get_by_role("heading", level=2)
+    await expect(heading).to_be_visible()
+    seen = await heading.text_content()
+    assert seen == "pay\ufffdment \ufffdgnp.exe\ufffd \ufffd\ufffd[31m caf\u00e9 \u2713"
+
+
 async def test_a_person_approves_what_they_have_read(page: Page, desk: Desk, outbox: Outbox, address: str) -> None:
     now = await page.evaluate("Date.now()") * 1_000_000
     opened = incident(1, onset_unix_nano=now, opened_unix_nano=now, updated_unix_nano=now)

@@ -153,6 +153,7 @@ async def test_hostile_text_travels_as_json_only(client: Client, desk: Desk) -> 
         b'{"a":' * 100_000,
         XSS.encode(),
         b'["' + b"x" * 2000 + b'"]',
+        b'"surrogate"',
     ],
 )
 async def test_a_hostile_webhook_is_a_bad_request_with_a_reason(
