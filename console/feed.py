@@ -187,7 +187,8 @@ class Feed:
     def _set(self, **changed: Any) -> None:
         before, self._status = self._status, self._status.model_copy(update=changed)
         if (before.connected, before.detail) != (self._status.connected, self._status.detail):
-            log.warning("kafka: %s", "connected" if self._status.connected else self._status.detail)
+            level = logging.INFO if self._status.connected else logging.WARNING
+            log.log(level, "kafka: %s", self._status.detail or "connected")
 
 
 def _words(error: KafkaException) -> str:

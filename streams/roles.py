@@ -23,6 +23,7 @@ from streams.kafka_client import client_config
 from streams.publisher import Publisher
 from streams.settings import KafkaSettings, Settings
 from streams.snapshots import Snapshots
+from streams.sources import WEBHOOKS
 from streams.stage import Stage, StageRunner
 from streams.stages import STAGES, Surroundings
 
@@ -87,6 +88,7 @@ def console_config(settings: Settings) -> ConsoleConfig:
         host=settings.console.host,
         port=settings.console.port,
         token=settings.console.token,
+        webhooks=WEBHOOKS,
         policy=settings.policy,
     )
 
