@@ -64,7 +64,7 @@ class MetricBatch:
         self._histograms = histograms
         self._judged: dict[int, Any] = {}
         # Entries 0 to n - 1 are the single samples; those of records with many samples come after them.
-        self._singles: list[Sample | ExtendedSample] = []
+        self._singles: list[Any] = []  # Sample or ExtendedSample
         self._single_positions: list[int] = []
         self._many: list[Samples] = []
         self._many_spellings: list[bytes] = []
@@ -76,27 +76,28 @@ class MetricBatch:
     @property
     def owners(self) -> list[int]:
         """The position of the record that each entry came from."""
-        return self._single_positions + self._many_positions
+        return [*self._single_positions, *self._many_positions]
 
     def spellings(self) -> list[bytes]:
         """Return the spelling of the series of each entry."""
-        return [*map(b",".join, map(_spelling_parts, self._singles)), *self._many_spellings]
+        found = list(map(b",".join, map(_spelling_parts, self._singles)))
+        found += self._many_spellings
+        return found
 
     def samples(self) -> Samples:
         """Return all samples, by record and, where a record has many, by time: it must not make its own ones late."""
+        entry = np.arange(len(self._singles))
         singles = Samples(
-            np.arange(len(self._singles)),
+            entry,
             np.array([sample.time_unix_nano for sample in self._singles], np.int64),
             np.array([sample.value for sample in self._singles], np.float64),
-            np.array(self._single_positions, np.int64),
+            entry if self._in_order else np.array(self._single_positions, np.int64),
         )
         if self._in_order:
             return singles
-        for many in self._many:
-            many.entry += len(self._singles)
         parts = [singles, *self._many]
         whole = Samples(
-            np.concatenate([part.entry for part in parts]),
+            np.concatenate([entry, *(many.entry + len(entry) for many in self._many)]),
             np.concatenate([part.time for part in parts]),
             np.concatenate([part.value for part in parts]),
             np.concatenate([part.record for part in parts]),
@@ -127,13 +128,14 @@ class MetricBatch:
         return Identity(fields.name, fields.kind, temporality, fields.attributes, fields.resource, fields.unit)
 
     def _parse(self) -> None:
-        samples, others = parse_each(_decode_sample, self._keys, self._values, RAW_METRICS.max_message_bytes)
-        self._singles = [*samples]
-        self._single_positions = list(range(len(self._values)))
-        if others:
-            self._in_order = False
-            skip = set(others)
-            self._single_positions = [i for i in self._single_positions if i not in skip]
+        values = self._values
+        self._singles, others = parse_each(_decode_sample, self._keys, values, RAW_METRICS.max_message_bytes)
+        self._single_positions = list(range(len(values)))
+        if not others:
+            return
+        self._in_order = False
+        skip = set(others)
+        self._single_positions = [i for i in self._single_positions if i not in skip]
         for position in others:
             try:
                 self._sort_out(position)
@@ -170,6 +172,9 @@ class MetricBatch:
         return True
 
     def _add_block(self, position: int, value: bytes) -> bool:
+        # Only saves trying: one that spells it with escapes is taken by the codec, and comes again in plain letters.
+        if b'"series"' not in value:
+            return False
         try:
             block = _decode_block(value)
             samples = np.array(block.value, np.float64)  # None becomes NaN; rows of unequal length are a ValueError

@@ -98,7 +98,7 @@ class MetricDecoder:
     def _rows(self, batch: MetricBatch, samples: Samples) -> Ints:
         """Return the row of each spelling: REFUSED where there is no room, UNKNOWN where the record is bad."""
         spellings = batch.spellings()
-        rows = np.array(list(map(self.table.find, spellings, repeat(UNKNOWN))), np.int64)
+        rows = np.fromiter(map(self.table.find, spellings, repeat(UNKNOWN)), np.int64, len(spellings))
         unknown = np.flatnonzero(rows == UNKNOWN)
         if len(unknown):
             self._admit(batch, rows, [(i, spellings[i]) for i in unknown.tolist()], set(samples.entry.tolist()))

@@ -270,4 +270,5 @@ class SeriesTable:
 
 def canonical(attributes: Mapping[str, AttributeValue]) -> bytes:
     """Return one spelling for equal attributes: sorted, no spaces."""
-    return orjson.dumps(attributes, option=orjson.OPT_SORT_KEYS)
+    # Not by orjson: its bytes keep the room they were written in, 4 kB each, for as long as a series lives.
+    return msgspec.json.encode(attributes, order="deterministic")

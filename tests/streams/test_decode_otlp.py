@@ -11,7 +11,7 @@ import pytest
 from google.protobuf import json_format
 from google.protobuf.message import Message
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValue, KeyValueList
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData, SeverityNumber
 from opentelemetry.proto.metrics.v1.metrics_pb2 import (
     AggregationTemporality,
     ExponentialHistogramDataPoint,
@@ -422,7 +422,9 @@ def read_logs(value: bytes, now: int = 0, limit: int = 60 * SECOND) -> Events[Lo
 
 
 def test_log(spell: Spell) -> None:
-    record = LogRecord(time_unix_nano=NOW, observed_time_unix_nano=NOW + 1, severity_number=17)
+    record = LogRecord(
+        time_unix_nano=NOW, observed_time_unix_nano=NOW + 1, severity_number=SeverityNumber.SEVERITY_NUMBER_ERROR
+    )
     record.body.string_value = "boom"
     record.attributes.append(attribute("http.route", string_value="/pay"))
     record.trace_id = bytes(range(16))
