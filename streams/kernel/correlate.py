@@ -173,7 +173,9 @@ class Correlator:
         scope = self._scopes.get(name, Scope())
         if signal.kind == "change":
             recent = [c for c in scope.changes if c.onset_unix_nano >= now - self.rules.change_window]
-            scope = scope.model_copy(update={"changes": (*recent, signal)[-MAX_CHANGES:]})
+            # What was over before the change is no effect of it, and must not date its effects back before it.
+            still = {i: s for i, s in scope.evidence.items() if s.subject in scope.active}
+            scope = scope.model_copy(update={"changes": (*recent, signal)[-MAX_CHANGES:], "evidence": still})
         elif signal.state == "firing":
             scope = scope.model_copy(
                 update={
