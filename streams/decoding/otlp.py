@@ -45,6 +45,9 @@ _MAX_NAME = 1024
 _MAX_UNIT = 64
 MAX_ATTRIBUTES = 128
 _NO_RECORDED_VALUE = 1
+# A megabyte may hold half a million empty points, each of them a fault. Nobody means such a record, and it is refused
+# as a whole before it has cost a second.
+_MAX_FAULTS = 1_000
 # What reading a message may raise about its content: not numbers, out of range, nested too deeply, another type.
 UNREADABLE = (ValueError, TypeError, OverflowError, RecursionError, msgspec.MsgspecError, DecodeError)
 _TEMPORALITIES: dict[int, Temporality] = {1: "delta", 2: "cumulative"}
@@ -112,7 +115,23 @@ class Points:
                 try:
                     read(point)
                 except UNREADABLE as error:
-                    self.faults.append(str(error))
+                    self.fault(str(error))
+
+    def fault(self, what: str) -> None:
+        """Note something that could not be read."""
+        note_fault(self.faults, what)
+
+
+def note_fault(faults: list[str], what: str) -> None:
+    """Add to the faults of a record.
+
+    Raises:
+        RecordError: there are too many.
+
+    """
+    faults.append(what)
+    if len(faults) > _MAX_FAULTS:
+        raise RecordError(Rejection.INVALID_SCHEMA, f"OTLP: more than {_MAX_FAULTS} faults; {faults[0]}")
 
 
 def event_time(time: int | str, not_after: int) -> int:
@@ -144,7 +163,7 @@ def read_points(value: bytes, histograms: Histograms, not_after: int) -> Points 
         not_after: event times beyond this come from a wrong clock.
 
     Raises:
-        RecordError: it is OTLP JSON of the wrong shape.
+        RecordError: it is OTLP JSON of the wrong shape, or has too many faults.
 
     """
     message = read_metrics(value)
@@ -153,10 +172,12 @@ def read_points(value: bytes, histograms: Histograms, not_after: int) -> Points 
     wire, metrics = message
     points = Points(not_after)
     for of_resource in metrics.resource_metrics:
+        if not of_resource.scope_metrics:
+            continue
         try:
             _read_resource(_Reader(wire, histograms, points, *resource_of(wire, of_resource.resource)), of_resource)
         except UNREADABLE as error:
-            points.faults.append(f"resource: {error}")
+            points.fault(f"resource: {error}")
     return points
 
 
@@ -206,7 +227,7 @@ class _Reader:
                 case _:
                     raise ValueError(f"no data of a known kind in {metric.name[:100]}")
         except UNREADABLE as error:
-            self.points.faults.append(str(error))
+            self.points.fault(str(error))
 
     def _numbers(self, data: Any, stream: Stream) -> None:
         points, wire = self.points, self.wire

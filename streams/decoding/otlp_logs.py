@@ -14,7 +14,7 @@ from typing import Any
 
 from schemas.envelope import AttributeValue
 from streams.decoding.native import LogRow
-from streams.decoding.otlp import MAX_ATTRIBUTES, UNREADABLE, event_time, resource_of
+from streams.decoding.otlp import MAX_ATTRIBUTES, UNREADABLE, event_time, note_fault, resource_of
 from streams.decoding.otlp_wire import Wire, read_logs
 
 # What the schema allows of a native record; what is longer is cut, not refused: the end of a long body is expendable.
@@ -47,7 +47,7 @@ def read_rows(value: bytes, broker_unix_nano: int, not_after: int) -> Logs | Non
     """Read the log records of one record; None for what is not OTLP.
 
     Raises:
-        RecordError: it is OTLP JSON of the wrong shape.
+        RecordError: it is OTLP JSON of the wrong shape, or has too many faults.
 
     """
     message = read_logs(value)
@@ -60,13 +60,13 @@ def read_rows(value: bytes, broker_unix_nano: int, not_after: int) -> Logs | Non
         try:
             resource, spelling = resource_of(wire, of_resource.resource)
         except UNREADABLE as error:
-            logs.faults += [f"resource: {error}"] * len(records)
+            note_fault(logs.faults, f"resource: {error}")
             continue
         for record in records:
             try:
                 row = _row(wire, record, broker_unix_nano, not_after)
             except UNREADABLE as error:
-                logs.faults.append(str(error))
+                note_fault(logs.faults, str(error))
             else:
                 logs.rows.append((row, spelling, resource))
     logs.rows.sort(key=lambda entry: entry[0].time_unix_nano)

@@ -398,6 +398,17 @@ def test_a_record_of_ours_that_mentions_otlp_is_ours() -> None:
     assert columns.value.tolist() == [1.0]
 
 
+def test_a_record_full_of_faults_is_refused_whole(spell: Spell) -> None:
+    metric = gauge("cpu", number(1.0), *[NumberDataPoint()] * 2000)
+    columns = Reader().columns(spell(metrics(metric)))
+    assert len(columns) == 0
+    ((_, error),) = columns.rejected
+    assert "more than 1000 faults" in error.detail
+    events = read_logs(spell(logs(LogRecord(time_unix_nano=1), *[LogRecord()] * 2000)))
+    assert len(events) == 0
+    assert len(events.rejected) == 1
+
+
 def test_nested_without_end_is_refused() -> None:
     body = b'{"arrayValue":{"values":[' * 400 + b"]}}" * 400
     point = b'{"timeUnixNano":"7","asInt":"1","attributes":[{"key":"a","value":' + body + b"}]}"
