@@ -57,6 +57,8 @@ def read_rows(value: bytes, broker_unix_nano: int, not_after: int) -> Logs | Non
     logs = Logs()
     for of_resource in batch.resource_logs:
         records = [record for of_scope in of_resource.scope_logs for record in of_scope.log_records]
+        if not records:
+            continue
         try:
             resource, spelling = resource_of(wire, of_resource.resource)
         except UNREADABLE as error:
