@@ -36,7 +36,6 @@ class Story:
     fault: Milestone | None = None
     signal: Milestone | None = None
     detected: Milestone | None = None
-    decided: Milestone | None = None
     acted: Milestone | None = None
     recovered: Milestone | None = None
     incident_id: str = ""
@@ -45,6 +44,7 @@ class Story:
     incidents: set[str] = field(default_factory=set)
     telemetry: dict[str, float] = field(default_factory=dict)
     """Newest metrics of the service's proxy, by name."""
+    _decided: dict[str, Milestone] = field(default_factory=dict)  # topics keep no common order: by incident
     _began: dict[str, int] = field(default_factory=dict)
     _reached: dict[str, int] = field(default_factory=dict)
 
@@ -53,6 +53,10 @@ class Story:
         """Event time of which the detectors have seen every source of metrics."""
         spans = [self._reached[source] - began for source, began in self._began.items()]
         return min(spans, default=0) / NANOS
+
+    @property
+    def decided(self) -> Milestone | None:
+        return self._decided.get(self.incident_id)
 
     @property
     def milestones(self) -> list[Milestone]:
@@ -118,8 +122,9 @@ class Story:
 
     def _note_decision(self, seen: Seen) -> None:
         decision: Decision = seen.record
-        if self.decided is None and decision.incident_id == self.incident_id and decision.verdict == "act":
-            self.decided = Milestone("decide", seen.published_unix_nano, f"{decision.playbook}: {decision.reason}")
+        if decision.verdict == "act":
+            told = Milestone("decide", seen.published_unix_nano, f"{decision.playbook}: {decision.reason}")
+            self._decided.setdefault(decision.incident_id, told)
 
     def _note_outcome(self, outcome: Outcome) -> None:
         if outcome.incident_id != self.incident_id or self.outcome is not None:
