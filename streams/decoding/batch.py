@@ -136,14 +136,28 @@ class MetricBatch:
         self._in_order = False
         skip = set(others)
         self._single_positions = [i for i in self._single_positions if i not in skip]
-        for position in others:
+        for position in self._add_extended(others):
             try:
                 self._sort_out(position)
             except RecordError as error:
                 self.rejected[position] = error
 
+    def _add_extended(self, positions: list[int]) -> list[int]:
+        """Take the records that only have fields of a newer producer; returns the positions of the others."""
+        keys, values = [self._keys[i] for i in positions], [self._values[i] for i in positions]
+        samples, refused = parse_each(_decode_extended, keys, values, RAW_METRICS.max_message_bytes)
+        found, skip, others = iter(samples), set(refused), []
+        for i, position in enumerate(positions):
+            sample = None if i in skip else next(found)
+            if sample is None or not is_strict_json(values[i]):
+                others.append(position)
+            else:
+                self._singles.append(sample)
+                self._single_positions.append(position)
+        return others
+
     def _sort_out(self, position: int) -> None:
-        """Take one record that the quick parse did not: another format, newer fields, or nothing that can be used."""
+        """Take one record that the quick parses did not: many samples, another format, or nothing that can be used."""
         value = self._values[position]
         if value and len(value) <= RAW_METRICS.max_message_bytes and self._add_otlp(position, value):
             return
@@ -151,14 +165,10 @@ class MetricBatch:
         assert value is not None  # noqa: S101 - check_envelope refused None
         if self._add_block(position, value):
             return
-        sample: Sample | ExtendedSample | None = _read_extended(value)
-        if sample is None:
-            again = codec.encode(self._judge(position))
-            if self._add_block(position, again):
-                return
-            sample = _decode_sample(again)
-        self._singles.append(sample)
-        self._single_positions.append(position)
+        again = codec.encode(self._judge(position))
+        if not self._add_block(position, again):
+            self._singles.append(_decode_sample(again))
+            self._single_positions.append(position)
 
     def _add_otlp(self, position: int, value: bytes) -> bool:
         points = read_points(value, self._histograms, int(self._limits[position]))
@@ -204,11 +214,3 @@ class MetricBatch:
         if position not in self._judged:
             self._judged[position] = codec.decode(RAW_METRICS, self._keys[position], self._values[position])
         return self._judged[position]
-
-
-def _read_extended(value: bytes) -> ExtendedSample | None:
-    try:
-        sample = _decode_extended(value)
-    except UNUSABLE:
-        return None
-    return sample if is_strict_json(value) else None

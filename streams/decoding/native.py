@@ -147,10 +147,10 @@ def parse_each(
             return rows, others
 
 
-def is_strict_json(value: bytes) -> bool:
+def is_strict_json(value: bytes | None) -> bool:
     """Whether the codec would take these bytes for JSON, whatever they say."""
     try:
-        orjson.loads(value)
+        orjson.loads(value or b"")
     except orjson.JSONDecodeError:
         return False
-    return value.count(b"[") + value.count(b"{") < _SURELY_SHALLOW
+    return value is not None and value.count(b"[") + value.count(b"{") < _SURELY_SHALLOW
