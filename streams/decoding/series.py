@@ -80,7 +80,7 @@ class _Resource:
 
 @dataclass(slots=True)
 class _Row:
-    """A series at rest: about 0.6 kB with its spelling and index entries, where a `Series` would take four times that."""
+    """A series at rest: about 0.6 kB with all that leads to it, where a `Series` takes four times that."""
 
     id: bytes
     resource: _Resource
