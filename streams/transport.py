@@ -12,8 +12,8 @@ What it changes in Faust's consumer, and why that is sound:
   and a batch costs one entry where Faust's gap tracking makes an integer per record. A failed commit is tried again.
 * Flow. A partition with `max_in_flight` messages unacknowledged is not fetched, so that memory is bounded per
   partition and a slow partition does not hold back the others.
-* Position. A message counts only if its partition has not been positioned anew since its fetch was sent: nothing
-  fetched before a rebalance or a seek reaches an agent, or moves an offset, after it.
+* Position. A message counts only if its partition has not been moved since it was fetched: nothing fetched before a
+  rebalance or a seek reaches an agent, or moves an offset, after it; and nothing fetched after it is dropped.
 * Start. On assignment `Batching.assigned` may name offsets that win over the committed ones (where a snapshot ends);
   before partitions are given away `Batching.revoked` is awaited, so that what is half done can be finished.
 """
@@ -25,24 +25,23 @@ import logging
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from time import monotonic
+from itertools import count
 from typing import Any, cast
 
-from aiokafka.errors import ConsumerStoppedError, IllegalStateError
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka
 from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
 
 from schemas.errors import PermanentError
-from streams.batch import Batch, FetchedRecord
+from streams.batch import Batch
+from streams.consumer_thread import ConsumerThread, Fetched
 
 __all__ = ["Batch", "Batching", "Consumer", "InFlight", "Progress", "Transport"]
 
 log = logging.getLogger(__name__)
 
 Partition = tuple[str, int]
-# What a poll brings: a batch, or records (aiokafka's parser's), per partition.
-Fetched = Mapping[TP, list[Any]]
 
 # With a full partition among those assigned, a poll for the others must come back soon to notice that it has room.
 _SHORT_POLL_SECONDS = 0.02
@@ -92,6 +91,8 @@ class InFlight:
     """Messages of one partition that were handed over, in order, since it was last positioned."""
 
     next_offset: int | None
+    # The move that brought the consumer here (`ConsumerThread.move`).
+    move: int = 0
     # Where state ends. A record before it means that the log is not the one that the state was made of.
     floor: int = 0
     messages: deque[ConsumerMessage] = field(default_factory=deque)
@@ -103,77 +104,41 @@ class InFlight:
         return self.next_offset
 
 
-class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
-    """The thread that talks to Kafka."""
+class _Unread(dict[TP, int | None]):
+    """Faust's note of what it has read, by which it drops records that come again. Never says that it has.
 
-    transport: Transport
+    What was fetched before a move does not get that far (`Consumer`), and Faust's note may be set after a seek by what
+    was read before it: then it drops records that are wanted.
+    """
 
-    def _create_worker_consumer(self, transport: Transport) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = int(transport.batching.fetch_wait_seconds * 1000)  # noqa: SLF001  # read at its start
-        return consumer
+    def __getitem__(self, _: TP) -> None:
+        return None
 
-    async def _fetch_records(
-        self,
-        consumer: Any,
-        active_partitions: set[TP] | None,
-        timeout: float | None = None,  # noqa: ASYNC109  # Faust's signature
-        max_records: int | None = None,
-    ) -> Fetched:
-        fetcher = consumer._fetcher  # noqa: SLF001  # as Faust's own driver does
-        deadline = monotonic() + (timeout or 0.0)
-        with fetcher._subscriptions.fetch_context():  # noqa: SLF001
-            while self.consumer.flow_active:
-                if consumer._closed or fetcher._closed:  # noqa: SLF001
-                    raise ConsumerStoppedError
-                _keep_parsed_records(fetcher)
-                found = await fetcher.fetched_records(active_partitions, timeout=0, max_records=max_records)
-                if found or not await _more_to_come(fetcher, deadline - monotonic()):
-                    return {TP(tp.topic, tp.partition): self._pack(tp, records) for tp, records in found.items()}
-        return {}
-
-    def _pack(self, tp: Any, records: list[FetchedRecord]) -> list[Any]:
-        # Here rather than in the event loop, which has the agents to serve.
-        if tp.topic in self.transport.batching.topics:
-            return [Batch.of(tp.topic, tp.partition, records)]
-        return records
-
-
-def _keep_parsed_records(fetcher: Any) -> None:
-    """Have fetch results yield the parser's records, not `ConsumerRecord`s: that took half of the time to read one."""
-    for result in fetcher._records.values():  # noqa: SLF001
-        records = getattr(result, "_partition_records", None)
-        if records is not None:
-            records._consumer_record = _as_parsed  # noqa: SLF001
-
-
-def _as_parsed(_tp: Any, record: FetchedRecord) -> FetchedRecord:
-    return record
-
-
-async def _more_to_come(fetcher: Any, seconds: float) -> bool:
-    if seconds <= 0:
-        return False
-    waiter = fetcher._create_fetch_waiter()  # noqa: SLF001
-    done, _ = await asyncio.wait([waiter], timeout=seconds)
-    if not done:
-        waiter.cancel()
-        return False
-    waiter.result()  # raises what the coordinator could not recover from
-    return True
+    def __setitem__(self, tp: TP, offset: int | None) -> None:
+        pass
 
 
 class Consumer(aiokafka.Consumer):
     """Faust's consumer, handing over batches."""
 
+    _thread: ConsumerThread
+
     def __init__(self, transport: Transport, *args: Any, **kwargs: Any) -> None:
         self._batching = transport.batching
         self._in_flight: dict[TP, InFlight] = {}
+        self._moves = count(1)
         self._positioning: asyncio.Task[None] | None = None
         super().__init__(transport, *args, **kwargs)
+        self._read_offset = _Unread()
 
     def _new_consumer_thread(self) -> ConsumerThread:
-        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return ConsumerThread(
+            self,
+            batch_topics=self._batching.topics,
+            fetch_wait_seconds=self._batching.fetch_wait_seconds,
+            loop=self.loop,
+            beacon=self.beacon,
+        )
 
     # -- handing over
 
@@ -187,7 +152,7 @@ class Consumer(aiokafka.Consumer):
             return
         whole = len(sources) == len(self._active_partitions)
         generation = self.app.consumer_generation_id
-        fetched = await self._poll(set(sources), timeout if whole else _SHORT_POLL_SECONDS)
+        fetched = await self._poll(sources, timeout if whole else _SHORT_POLL_SECONDS)
         for tp, item in self.scheduler.iterate(fetched):
             if self._is_wanted(tp, item, sources[tp]):
                 message = _message(tp, item, generation)
@@ -221,11 +186,10 @@ class Consumer(aiokafka.Consumer):
         limit = batching.max_in_flight if tp.topic in batching.topics else batching.max_in_flight_single
         return len(in_flight.messages) < limit
 
-    async def _poll(self, partitions: set[TP], seconds: float) -> Fetched:
+    async def _poll(self, sources: Mapping[TP, InFlight], seconds: float) -> Fetched:
         self.not_waiting_next_records.clear()
         try:
-            fetched: Fetched = await self._getmany(partitions, seconds)
-            return fetched
+            return await self._thread.poll({tp: in_flight.move for tp, in_flight in sources.items()}, seconds)
         finally:
             self.not_waiting_next_records.set()
 
@@ -276,19 +240,21 @@ class Consumer(aiokafka.Consumer):
 
     async def _position_all(self) -> None:
         try:
-            committed = await self.seek_to_committed()
-            offsets = {TP(tp.topic, tp.partition): offset for tp, offset in committed.items()}
-            starts = {TP(*tp): offset for tp, offset in (await self._batching.assigned(sorted(offsets))).items()}
-            if starts:
-                await self.seek_wait(starts)
+            committed = await self._thread.committed()
+            starts = {TP(*tp): offset for tp, offset in (await self._batching.assigned(sorted(committed))).items()}
+            await self._move({**committed, **starts}, floors=starts)
         except IllegalStateError:
             return  # the assignment changed meanwhile; the next one is positioned in its turn
         except Exception as error:  # noqa: BLE001  # whatever it is, records must not be read from a wrong position
             self._batching.failed(error)
-            return
+
+    async def _move(self, offsets: Mapping[TP, int | None], floors: Mapping[TP, int]) -> None:
+        move = next(self._moves)
         for tp, offset in offsets.items():
-            self._position(tp, starts.get(tp, offset), floor=starts.get(tp, 0))
+            self._committed_offset[tp] = offset or None  # Faust asks for None where there is nothing yet
+            self._in_flight[tp] = InFlight(offset, move, floors.get(tp, 0))
         notify(self._waiting_for_ack)  # there is something to poll
+        await self._thread.move(offsets, move)
 
     def _stop_positioning(self) -> None:
         if self._positioning is not None:
@@ -297,13 +263,7 @@ class Consumer(aiokafka.Consumer):
 
     async def seek(self, partition: TP, offset: int) -> None:
         """Go on from this offset."""
-        await super().seek(partition, offset)
-        self._position(TP(*partition), offset)
-
-    def _position(self, tp: TP, offset: int | None, floor: int = 0) -> None:
-        # Faust reads None as "from the beginning" in both of these, and 0 as a record already read.
-        self._read_offset[tp] = self._committed_offset[tp] = offset or None
-        self._in_flight[tp] = InFlight(offset, floor)
+        await self._move({TP(*partition): offset}, floors={})
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Let what is being worked on come to its end before the partitions go."""
