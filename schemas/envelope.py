@@ -12,11 +12,11 @@ replay produces the very same records.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Annotated, Literal
 
-import orjson
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 SCHEMA_VERSION: Literal[1] = 1
@@ -86,5 +86,6 @@ def _first(resource: Mapping[str, AttributeValue], keys: tuple[str, ...]) -> str
 
 def content_id(*parts: object) -> str:
     """128-bit identity of some content, as 32 hex digits: BLAKE2b over its canonical (sorted) JSON."""
-    payload = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
+    # The standard library's encoder, since labels may hold integers beyond 64 bits, which faster ones refuse.
+    payload = json.dumps(parts, sort_keys=True, separators=(",", ":"), default=str).encode()
     return blake2b(payload, digest_size=16).hexdigest()

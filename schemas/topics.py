@@ -49,6 +49,9 @@ class Topic:
     # any size, in base64 (4/3), so its topic allows far more.
     max_message_bytes: int = _MIB
     key_required: bool = True
+    # Who dates a record. Raw telemetry is dated by the broker: a producer whose clock is wrong would date the record
+    # just as wrongly as the sample in it, and only the difference of the two shows it.
+    timestamp_type: Literal["CreateTime", "LogAppendTime"] = "CreateTime"
 
     @cached_property
     def adapter(self) -> TypeAdapter[Any]:
@@ -66,6 +69,7 @@ class Topic:
             "cleanup.policy": self.cleanup,
             "retention.ms": str(retention),
             "max.message.bytes": str(self.max_message_bytes),
+            "message.timestamp.type": self.timestamp_type,
         }
 
 
@@ -78,6 +82,7 @@ RAW_METRICS = Topic(
     readers="detect",
     partitions=RAW_PARTITIONS,
     retention_seconds=_DAY,
+    timestamp_type="LogAppendTime",
 )
 RAW_LOGS = Topic(
     name="raw.logs",
@@ -88,6 +93,7 @@ RAW_LOGS = Topic(
     readers="detect",
     partitions=RAW_PARTITIONS,
     retention_seconds=_DAY,
+    timestamp_type="LogAppendTime",
 )
 RAW_ALERTS = Topic(
     name="raw.alerts",
@@ -98,6 +104,7 @@ RAW_ALERTS = Topic(
     readers="detect",
     partitions=RAW_PARTITIONS,
     retention_seconds=7 * _DAY,
+    timestamp_type="LogAppendTime",
 )
 SIGNALS = Topic(
     name="signals",

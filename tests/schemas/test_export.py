@@ -117,11 +117,12 @@ def test_asyncapi_describes_every_channel_in_kafka_terms() -> None:
         kafka = channel["bindings"]["kafka"]
         assert channel["address"] == topic.full_name("{prefix}")
         assert kafka["partitions"] == topic.partitions
-        # The document says numbers and lists where the broker takes text; they must say the same.
+        # The document says numbers and lists where the broker takes text; they must say the same, but for who dates
+        # a record, which AsyncAPI's Kafka binding has no word for.
         assert {
             name: ",".join(value) if isinstance(value, list) else str(value)
             for name, value in kafka["topicConfiguration"].items()
-        } == topic.config()
+        } == {name: value for name, value in topic.config().items() if name != "message.timestamp.type"}
         message = document["components"]["messages"][topic.name]
         assert message["contentType"] == "application/json"
         assert message["bindings"]["kafka"]["key"]["description"].startswith(topic.key)
