@@ -21,7 +21,7 @@ from examples.fleet.services import MAX_INSTANCES, VERSIONS, Instance, Kind, Ser
 
 # Keys are remembered newest first; an hour of one change a second.
 REMEMBERED_KEYS = 3600
-# What a slow instance adds to every request: ten times a healthy request, half of what its clients wait for payment.
+# Ten times a healthy request: slow beyond doubt, and far from any timeout.
 SLOW_SECONDS = 0.25
 
 Json = dict[str, Any]
@@ -51,14 +51,21 @@ class IsolationBody(_Body):
     isolated: bool
 
 
-class InstanceFaultBody(_Body):
-    """PUT /v1/faults/slow-instance and /v1/faults/crash."""
+class SlowInstanceBody(_Body):
+    """PUT /v1/faults/slow-instance: what every request of it takes longer; 0 ends the fault."""
+
+    instance: str
+    seconds: float = Field(default=SLOW_SECONDS, ge=0, le=5)
+
+
+class CrashBody(_Body):
+    """PUT /v1/faults/crash: the process dies; the same version set again brings it back."""
 
     instance: str
 
 
 class SurgeBody(_Body):
-    """PUT /v1/faults/traffic-surge."""
+    """PUT /v1/faults/traffic-surge: times the usual rate; 1 ends the fault."""
 
     factor: float = Field(gt=0, le=10)
 
@@ -115,13 +122,14 @@ class Control:
         return 200, self._snapshot(service)
 
     def _slow_instance(self, _request: web.Request, body: bytes) -> Answer:
-        service, instance = self._instance(InstanceFaultBody.model_validate_json(body).instance)
+        fault = SlowInstanceBody.model_validate_json(body)
+        service, instance = self._instance(fault.instance)
         if instance.child is not None:
-            instance.child.send(SLOW_SECONDS)
+            instance.child.send(fault.seconds)
         return 200, self._snapshot(service)
 
     def _crash(self, _request: web.Request, body: bytes) -> Answer:
-        service, instance = self._instance(InstanceFaultBody.model_validate_json(body).instance)
+        service, instance = self._instance(CrashBody.model_validate_json(body).instance)
         if instance.child is not None:
             instance.child.kill()
         return 200, self._snapshot(service)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from examples.fleet.processes import on_value, stop_signal
 
-MAX_LINES = 5
+MAX_LINES = 4
 # What share of the carts carries the discount that version 2 of checkout cannot read.
 DISCOUNTED_SHARE = 0.3
 USER_TIMEOUT = ClientTimeout(total=5.0)
@@ -36,7 +36,7 @@ class LoadSpec(BaseModel):
 
 
 def carts(rng: random.Random) -> Iterator[dict[str, Any]]:
-    """Endless carts of one to five lines."""
+    """Endless carts of one to four lines."""
     while True:
         lines = [
             {"sku": f"sku-{rng.randrange(1000)}", "quantity": rng.randint(1, 3), "cents": rng.randint(100, 9999)}

@@ -13,6 +13,7 @@ import os
 import signal
 import threading
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any, Protocol
@@ -82,7 +83,7 @@ class ChildProcess:
         return not self._exited.is_set()
 
     def send(self, value: float) -> None:
-        if self.alive:
+        with suppress(BrokenPipeError):  # it has just ended, which `alive` will show
             self._connection.send(value)
 
     def kill(self) -> None:

@@ -7,6 +7,7 @@ had its effect.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from itertools import count
 
@@ -24,11 +25,13 @@ EJECTION_SECONDS = 2.0
 class Proxy:
     """Forwards requests and measures each as its client sees it."""
 
-    def __init__(self, services: Mapping[str, Service], session: ClientSession, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, services: Mapping[str, Service], session: ClientSession, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._services = services
         self._session = session
         self._clock = clock
-        self._turns = count()
+        self._turns = {name: count() for name in services}
         self._ejected_until: dict[str, float] = {}
         self.windows = {name: RequestWindow() for name in services}
 
@@ -78,7 +81,7 @@ class Proxy:
         serving = service.serving()
         if not serving:
             return []
-        turn = next(self._turns) % len(serving)
+        turn = next(self._turns[service.name]) % len(serving)
         now = self._clock()
         return sorted(serving[turn:] + serving[:turn], key=lambda i: self._ejected_until.get(i.id, 0.0) > now)
 

@@ -8,6 +8,7 @@ may get requests.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -74,7 +75,16 @@ Announce = Callable[[str, Deployment, str | None], None]
 class Service:
     """One service: its desired state, its instances, and the task that converges them."""
 
-    def __init__(self, name: str, size: int, *, launch: Launch, announce: Announce, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        name: str,
+        size: int,
+        *,
+        launch: Launch,
+        announce: Announce,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self.name = name
         self.version = "v1"
         self.known_good_version = "v1"
@@ -84,6 +94,7 @@ class Service:
         self._launch = launch
         self._announce = announce
         self._clock = clock
+        self._sleep = sleep
         self._deployment: Deployment | None = None
         self._deployments = 0
         self._converging: asyncio.Task[None] | None = None
@@ -171,7 +182,7 @@ class Service:
         try:
             while (step := self._next_step()) is not None:
                 await step()
-                await asyncio.sleep(ROLL_PAUSE_SECONDS)
+                await self._sleep(ROLL_PAUSE_SECONDS)
         except ChildError:
             status = "failed"
         finally:

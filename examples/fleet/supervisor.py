@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 
 import orjson
 import uvloop
-from aiohttp import ClientSession, TCPConnector, web
+from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
 
 from examples.fleet import instance, load, processes
 from examples.fleet.config import FleetConfig, InstanceSpec
@@ -34,15 +34,17 @@ class Supervisor:
         self._proxy_url = ""
         sizes = {"payment": 1, "checkout": config.checkout_instances}
         self.services = {
-            name: Service(name, size, launch=self._launch, announce=self._announce, clock=time.monotonic)
-            for name, size in sizes.items()
+            name: Service(name, size, launch=self._launch, announce=self._announce) for name, size in sizes.items()
         }
 
     async def start(self, stack: AsyncExitStack) -> dict[str, str]:
         """Start everything in the order of need, registering how to stop it; return the URLs."""
-        # No limit on connections: the proxy must not be the queue that its clients wait in.
-        session = await stack.enter_async_context(ClientSession(connector=TCPConnector(limit=0)))
-        proxy = Proxy(self.services, session, time.monotonic)
+        # No limit on connections: the proxy must not be the queue that its clients wait in. Cookies and compression
+        # are between its clients and the services.
+        connector, cookies = TCPConnector(limit=0), DummyCookieJar()
+        session = ClientSession(connector=connector, cookie_jar=cookies, auto_decompress=False)
+        await stack.enter_async_context(session)
+        proxy = Proxy(self.services, session)
         self._proxy_url = await _listen(stack, proxy.app())
         for service in self.services.values():
             stack.push_async_callback(service.stop)
