@@ -163,6 +163,10 @@ class StageApp(faust.App):
         """Return how far each of its partitions is done."""
         return self.reader.progress() if self._consumer is not None else {}
 
+    def at_end(self, topic: str, partition: int) -> bool:
+        """Whether the broker has surely nothing more of a partition."""
+        return self._consumer is not None and self.reader.at_end(topic, partition)
+
     def fail(self, error: Exception) -> None:
         """Note that this app must not go on; whoever runs it ends the process."""
         log.error("%s failed", self.name, exc_info=error)

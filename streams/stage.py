@@ -100,7 +100,6 @@ class StageRunner:
         publish: Publish,
         snapshots: Snapshots,
         snapshot_interval: float,
-        at_end: Callable[[str, int], bool] = lambda _topic, _partition: False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.stage = stage
@@ -108,8 +107,6 @@ class StageRunner:
         self._prefix = topic_prefix
         self._publish_all = publish
         self._snapshots = snapshots
-        # Whether the broker has surely nothing more of a topic (full name) and partition.
-        self._at_end = at_end
         self._interval = snapshot_interval
         self._clock = clock
         self._lanes = {topic.name: lane for lane in stage.lanes for topic in lane.inputs}
@@ -118,17 +115,19 @@ class StageRunner:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{stage.name}-kernel")
 
     async def assigned(self, partitions: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-        """Restore the kernels of newly assigned (topic, partition) pairs; returns the offsets to start from."""
+        """Restore the kernels of all assigned (topic, partition) pairs; returns the offsets to start from.
+
+        Where there is no snapshot, that is the beginning: state is the fold of everything that is kept.
+        """
         identities = {self._identity(topic, partition): partition for topic, partition in partitions}
-        found = await self._snapshots.load(identities)
+        missing = {identity: partition for identity, partition in identities.items() if identity not in self._slots}
+        found = await self._snapshots.load(missing) if missing else {}
         starts: dict[tuple[str, int], int] = {}
         for topic, partition in partitions:
             identity = self._identity(topic, partition)
-            snapshot = found.get(identity)
             if identity not in self._slots:
-                self._slots[identity] = self._open(identity, topic, partition, snapshot)
-            if snapshot is not None and topic in snapshot.next_offsets:
-                starts[topic, partition] = snapshot.next_offsets[topic]
+                self._slots[identity] = self._open(identity, topic, partition, found.get(identity))
+            starts[topic, partition] = self._slots[identity].next_offsets.get(topic, 0)
         return starts
 
     async def revoked(self, partitions: Sequence[tuple[str, int]]) -> None:
@@ -163,11 +162,16 @@ class StageRunner:
             self.counters.busy_seconds += self._clock() - started
             await self._save_when_due(slot)
 
-    async def wake(self) -> None:
-        """Let every kernel act on the passing of time, and save what is due."""
+    async def wake(self, at_end: Callable[[str, int], bool]) -> None:
+        """Let every kernel act on the passing of time, and save what is due.
+
+        Args:
+            at_end: whether the broker has surely nothing more of a topic (full name) and partition.
+
+        """
         for slot in list(self._slots.values()):
             async with slot.lock:
-                outputs = await self._run(slot.kernel.wake, self._quiet_seconds(slot))
+                outputs = await self._run(slot.kernel.wake, self._quiet_seconds(slot, at_end))
                 slot.dirty |= bool(outputs)
                 await self._carry_out(slot, outputs)
                 await self._save_when_due(slot)
@@ -178,9 +182,9 @@ class StageRunner:
             await self._save_last(slot)
         self._thread.shutdown(wait=False)
 
-    def _quiet_seconds(self, slot: _Slot) -> float:
+    def _quiet_seconds(self, slot: _Slot, at_end: Callable[[str, int], bool]) -> float:
         now = self._clock()
-        if not all(self._at_end(t.full_name(self._prefix), slot.partition) for t in slot.lane.inputs):
+        if not all(at_end(t.full_name(self._prefix), slot.partition) for t in slot.lane.inputs):
             slot.quiet_since = None
         elif slot.quiet_since is None:
             slot.quiet_since = now

@@ -26,6 +26,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from time import time
 from typing import Any, cast
 
 from aiokafka.errors import IllegalStateError
@@ -43,6 +44,8 @@ log = logging.getLogger(__name__)
 
 Partition = tuple[str, int]
 
+# Fetches follow each other within `Batching.fetch_wait_seconds` of 0.5 s; four missed in a row are no accident.
+_FRESH_SECONDS = 2.0
 # With a full partition among those assigned, a poll for the others must come back soon to notice that it has room.
 _SHORT_POLL_SECONDS = 0.02
 
@@ -301,10 +304,19 @@ class Consumer(aiokafka.Consumer):
         return {tp: Progress(in_flight.next_offset, self._end(tp)) for tp, in_flight in list(self._in_flight.items())}
 
     def at_end(self, topic: str, partition: int) -> bool:
-        """Whether every record that the broker had at the last fetch is done."""
+        """Whether every record that the broker had at the last fetch, a moment ago, is done."""
         tp = TP(topic, partition)
         in_flight = self._in_flight.get(tp)
-        return in_flight is not None and in_flight.settle() is not None and in_flight.next_offset == self._end(tp)
+        done = in_flight is not None and in_flight.settle() is not None and in_flight.next_offset == self._end(tp)
+        return done and self._is_fresh(tp)
+
+    def _is_fresh(self, tp: TP) -> bool:
+        # A broker that is away has said nothing lately: what has been published meanwhile is not known.
+        try:
+            asked = self._thread._ensure_consumer().last_poll_timestamp(tp)  # noqa: SLF001  # as `highwater` does
+        except (AssertionError, IllegalStateError):  # no longer assigned
+            return False
+        return asked is not None and time() * 1000 - asked <= _FRESH_SECONDS * 1000
 
     def in_flight(self, partition: Partition) -> int:
         """Return how many messages of a partition are not done."""

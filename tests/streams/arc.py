@@ -1,0 +1,73 @@
+"""Telemetry and batches for tests of the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+from schemas.codec import encode
+from schemas.envelope import NANOS, Record
+from schemas.raw import Alert, LogRecord, MetricSample
+from schemas.signal import Progress, Signal
+from schemas.topics import Topic
+from streams.batch import Batch
+from streams.kernel.base import Emit, Output
+
+T0 = 1_800_000_000 * NANOS
+RESOURCE = {"deployment.environment.name": "demo", "service.name": "checkout", "service.instance.id": "checkout-1"}
+
+
+def at(seconds: float) -> int:
+    return T0 + int(seconds * NANOS)
+
+
+def metric(seconds: float, value: float, name: str = "http.server.request.duration", **resource: str) -> MetricSample:
+    return MetricSample(name=name, time_unix_nano=at(seconds), value=value, unit="s", resource={**RESOURCE, **resource})
+
+
+def log(seconds: float, body: str = "served", severity: int = 9, event: str = "", deployment: str = "") -> LogRecord:
+    return LogRecord(
+        time_unix_nano=at(seconds),
+        severity_number=severity,
+        body=body,
+        event_name=event,
+        resource=RESOURCE,
+        attributes={"deployment.id": deployment} if deployment else {},
+    )
+
+
+def alert(seconds: float, status: Any = "firing", fingerprint: str = "f1") -> Alert:
+    return Alert(
+        source="alertmanager",
+        fingerprint=fingerprint,
+        status=status,
+        name="HighErrorRate",
+        severity="critical",
+        time_unix_nano=at(seconds),
+        summary="5 % of requests fail",
+        resource=RESOURCE,
+    )
+
+
+def batch(
+    topic: Topic, records: Iterable[Record | bytes], *, first: int = 0, seconds: float | None = None, partition: int = 0
+) -> Batch:
+    values = [record if isinstance(record, bytes) else encode(record) for record in records]
+    timestamp = 0 if seconds is None else at(seconds) // 1_000_000
+    offsets = range(first, first + len(values))
+    return Batch(f"t.{topic.name}", partition, values, [b"key"] * len(values), offsets, [timestamp] * len(values))
+
+
+def cut(topic: Topic, records: Sequence[Record | bytes], at_positions: Iterable[int]) -> list[Batch]:
+    """Cut records into consecutive batches at these positions."""
+    bounds = sorted({0, len(records), *(p for p in at_positions if 0 < p < len(records))})
+    return [batch(topic, records[a:z], first=a) for a, z in pairwise(bounds)]
+
+
+def signals(outputs: Iterable[Output]) -> list[Signal]:
+    return [o.record for o in outputs if isinstance(o, Emit) and isinstance(o.record, Signal)]
+
+
+def progresses(outputs: Iterable[Output]) -> list[Progress]:
+    return [o.record for o in outputs if isinstance(o, Emit) and isinstance(o.record, Progress)]

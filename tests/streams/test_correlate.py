@@ -1,0 +1,249 @@
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.envelope import NANOS, Entity
+from schemas.incident import Incident
+from schemas.signal import Progress, Signal, SignalKind, signal_id
+from schemas.topics import INCIDENTS, SIGNALS
+from streams.kernel.base import Emit, Output
+from streams.kernel.correlate import MAX_SIGNALS, CorrelateRules, Correlator
+from streams.signal_to_incident import Correlate
+from tests.streams.arc import at, batch
+
+RULES = CorrelateRules(resolve_after=5 * NANOS, group_interval=2 * NANOS)
+
+
+def signal(
+    seconds: float,
+    subject: str = "a",
+    state: str = "firing",
+    *,
+    name: str = "http.server.request.duration",
+    service: str = "checkout",
+    instance: str | None = "checkout-1",
+    kind: SignalKind = "metric",
+) -> Signal:
+    return Signal.model_validate(
+        {
+            "id": signal_id(f"{service}/{subject}", state, at(seconds)),
+            "kind": kind,
+            "state": state,
+            "entity": Entity(environment="demo", service=service, instance=instance),
+            "subject": f"{service}/{subject}",
+            "name": name,
+            "time_unix_nano": at(seconds),
+            "onset_unix_nano": at(seconds),
+            "p_value": 1e-9 if state == "firing" else None,
+            "observed": 2.0,
+            "expected": 1.0,
+            "detector": "test",
+            "model_version": "1",
+            "reasons": ("because",),
+        }
+    )
+
+
+def rollout(seconds: float) -> Signal:
+    return signal(seconds, f"d{seconds}", "noted", name="deployment.started", kind="change", instance=None)
+
+
+def progress(seconds: float, source: str = "raw.metrics/0", *, idle: bool = False) -> Progress:
+    return Progress(source=source, time_unix_nano=at(seconds), idle=idle)
+
+
+def play(records: Iterable[Signal | Progress], rules: CorrelateRules = RULES) -> list[Incident]:
+    correlator = Correlator(rules)
+    return [incident for record in records for incident in correlator.take(record)]
+
+
+BAD_ROLLOUT = [
+    rollout(10),
+    signal(12, "latency"),
+    signal(12.5, "errors", name="http.server.request.error_ratio"),
+    signal(30, "latency", "cleared"),
+    signal(31, "errors", "cleared", name="http.server.request.error_ratio"),
+]
+
+
+def test_a_bad_rollout_is_one_incident_from_its_onset_to_its_resolution() -> None:
+    revisions = play([*BAD_ROLLOUT, progress(100)])
+    first, last = revisions[0], revisions[-1]
+    assert len({incident.id for incident in revisions}) == 1
+    assert [incident.revision for incident in revisions] == list(range(1, len(revisions) + 1))
+    assert first.classification.label == "deployment_regression"
+    assert first.onset_unix_nano == at(12)
+    assert first.opened_unix_nano == at(12.5)
+    assert first.root_causes[0].what == "deployment.started"
+    assert [s.kind for s in first.signals] == ["change", "metric", "metric"]
+    assert last.status == "resolved"
+    assert last.resolved_unix_nano == at(36)
+    assert all(incident.updated_unix_nano <= at(36) for incident in revisions)
+
+
+def test_the_first_calm_is_told_at_once() -> None:
+    revisions = play([*BAD_ROLLOUT, progress(32)])
+    assert (revisions[-1].active_subjects, revisions[-1].updated_unix_nano) == ((), at(31))
+    assert revisions[-1].status == "open"
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_incidents_do_not_depend_on_how_the_sources_interleave(seed: int) -> None:
+    """Each source keeps its own order, with its watermarks; how they mix is chance."""
+    rng = Random(seed)
+    sources = {
+        "raw.metrics/0": [signal(12, "latency"), signal(30, "latency", "cleared")],
+        "raw.metrics/1": [signal(12.5, "errors", name="x.errors"), signal(31, "errors", "cleared", name="x.errors")],
+        "raw.logs/0": [rollout(10), rollout(60)],
+    }
+    queues = {name: _with_watermarks(name, found, rng) for name, found in sources.items()}
+    # All sources are known from the start, or one that nobody has heard of could not be waited for.
+    mixed: list[Signal | Progress] = [progress(1, name) for name in queues]
+    while any(queues.values()):
+        mixed.append(queues[rng.choice([name for name, queue in queues.items() if queue])].pop(0))
+    together = sorted((s for found in sources.values() for s in found), key=lambda s: s.time_unix_nano)
+    assert play(mixed) == play([*together, progress(100)])
+
+
+def _with_watermarks(source: str, found: Sequence[Signal], rng: Random) -> list[Signal | Progress]:
+    queue: list[Signal | Progress] = []
+    for one in found:
+        seconds = (one.time_unix_nano - at(0)) / NANOS
+        if rng.random() < 0.7:
+            queue.append(progress(seconds - 0.1, source))
+        queue.append(one)
+    return [*queue, progress(100, source)]
+
+
+@settings(max_examples=30, deadline=None)
+@given(where=st.integers(0, 11))
+def test_a_restored_correlator_goes_on_exactly(where: int) -> None:
+    records: list[Signal | Progress] = [
+        x for one in BAD_ROLLOUT for x in (one, progress((one.time_unix_nano - at(0)) / NANOS + 0.2))
+    ]
+    records.append(progress(100))
+    whole, first = Correlator(RULES), Correlator(RULES)
+    for record in records[:where]:
+        assert first.take(record) == whole.take(record)
+    restored = Correlator(RULES, type(first.snapshot()).model_validate_json(first.snapshot().model_dump_json()))
+    for record in records[where:]:
+        assert restored.take(record) == whole.take(record)
+
+
+def test_a_repeated_signal_changes_nothing() -> None:
+    twice = [record for record in BAD_ROLLOUT for _ in range(2)]
+    assert play([*twice, progress(100)]) == play([*BAD_ROLLOUT, progress(100)])
+
+
+def test_one_lone_series_needs_to_last() -> None:
+    assert play([signal(10), progress(39)]) == []
+    (opened,) = play([signal(10), progress(41)])
+    assert opened.opened_unix_nano == at(40)
+    assert play([signal(10), signal(20, state="cleared"), progress(100)]) == []
+
+
+def test_an_alert_waits_for_company_and_then_opens_by_itself() -> None:
+    (alone,) = play([signal(10, kind="alert"), progress(13)])
+    assert alone.opened_unix_nano == at(12)
+    (joined,) = play([signal(10, kind="alert"), signal(11, "b"), progress(12)])
+    assert joined.opened_unix_nano == at(11)
+
+
+def test_services_are_not_mixed() -> None:
+    found = play([signal(10, "a"), signal(10, "b", service="payment"), progress(20)])
+    assert found == []
+
+
+def test_a_recurrence_is_a_new_incident() -> None:
+    again = [
+        s.model_copy(update={"id": f"{s.id}-2", "time_unix_nano": s.time_unix_nano + 60 * NANOS}) for s in BAD_ROLLOUT
+    ]
+    again = [s.model_copy(update={"onset_unix_nano": s.time_unix_nano}) for s in again]
+    found = play([*BAD_ROLLOUT, *again, progress(300)])
+    assert len({incident.id for incident in found}) == 2
+    assert [i.status for i in found].count("resolved") == 2
+
+
+def test_what_was_over_before_a_rollout_does_not_date_its_effects_back() -> None:
+    before = [
+        signal(1, "x"),
+        signal(1, "y", instance="checkout-2"),
+        signal(5, "x", "cleared"),
+        signal(5, "y", "cleared"),
+    ]
+    found = play([*before, rollout(6), signal(8, "latency"), signal(8.5, "errors", name="errors"), progress(9)])
+    assert found[-1].classification.label == "deployment_regression"
+
+
+def test_a_signal_behind_the_watermark_joins_as_of_now_and_is_counted() -> None:
+    correlator = Correlator(RULES)
+    correlator.take(progress(20))
+    assert correlator.take(signal(10, "latency")) == []
+    (opened,) = correlator.take(signal(11, "errors", name="errors"))
+    assert opened.opened_unix_nano == at(20)
+    assert correlator.late == 2
+
+
+def test_a_storm_is_bounded_and_the_count_is_true() -> None:
+    storm = [signal(10 + i / 1000, f"s{i}") for i in range(600)]
+    rules = replace(RULES, group_interval=NANOS)
+    last = play([*storm, signal(10.9, "other", name="errors"), progress(20)], rules)[-1]
+    assert len(last.signals) == MAX_SIGNALS
+    assert last.signal_count == 601
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def incidents(outputs: Iterable[Output]) -> list[Incident]:
+    return [o.record for o in outputs if isinstance(o, Emit) and isinstance(o.record, Incident)]
+
+
+def kernel(clock: Clock) -> Correlate:
+    return Correlate(RULES, max_hold_seconds=2.0, clock=clock)
+
+
+def test_a_source_that_holds_everything_back_is_no_longer_waited_for(clock: Clock) -> None:
+    correlate = kernel(clock)
+    held = [progress(5, "raw.metrics/1"), signal(10, "latency"), signal(10, "errors", name="errors"), progress(11)]
+    assert incidents(correlate.take(SIGNALS, batch(SIGNALS, held))) == []
+    assert correlate.wake(0.0) == []
+    clock.now += 1.9
+    assert correlate.wake(0.0) == []
+    clock.now += 0.2
+    (opened,) = incidents(correlate.wake(0.0))
+    assert opened.opened_unix_nano == at(10)
+
+
+def test_when_every_source_is_silent_time_passes_by_the_clock(clock: Clock) -> None:
+    correlate = kernel(clock)
+    only_an_alert = [signal(10, kind="alert"), progress(10, "raw.alerts/0", idle=True)]
+    assert incidents(correlate.take(SIGNALS, batch(SIGNALS, only_an_alert))) == []
+    assert correlate.wake(0.0) == []
+    clock.now += 3.9
+    assert correlate.wake(0.0) == []
+    clock.now += 0.2
+    (opened,) = incidents(correlate.wake(0.0))
+    assert opened.opened_unix_nano == at(12)
+
+
+def test_incidents_are_keyed_by_their_scope(clock: Clock) -> None:
+    outputs = kernel(clock).take(SIGNALS, batch(SIGNALS, [*BAD_ROLLOUT, progress(100)]))
+    assert {(o.topic, o.key) for o in outputs if isinstance(o, Emit)} == {(INCIDENTS, b"demo/checkout")}
