@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import orjson
-from confluent_kafka import Producer
+from confluent_kafka import KafkaError, Producer
 
 from examples.fleet.config import FleetConfig
 from schemas.codec import encode
@@ -64,6 +65,7 @@ class KafkaPublisher:
 
     def __init__(self, bootstrap_servers: str, prefix: str) -> None:
         self._prefix = prefix
+        self._complained = False
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap_servers,
@@ -74,6 +76,9 @@ class KafkaPublisher:
                 "message.timeout.ms": 60_000,
                 # A minute of the fleet at its noisiest: a few hundred records a second at most.
                 "queue.buffering.max.messages": 20_000,
+                # It would say for every attempt to connect, in every process, what `_complain` says once.
+                "log_level": 0,
+                "error_cb": self._complain,
             }
         )
 
@@ -84,6 +89,11 @@ class KafkaPublisher:
 
     def close(self) -> None:
         self._producer.flush(1.0)
+
+    def _complain(self, error: KafkaError) -> None:
+        if error.code() == KafkaError._ALL_BROKERS_DOWN and not self._complained:  # noqa: SLF001 - its public name
+            self._complained = True
+            sys.stderr.write(f"fleet: telemetry is lost while no broker answers: {error.str()}\n")
 
 
 class FilePublisher:
