@@ -62,25 +62,29 @@ def _family(signal: Signal) -> str:
 
 
 def _deployment_regression(evidence: Evidence) -> tuple[list[str], list[Signal]] | None:
-    """Users got worse service after a rollout, and not merely more of it."""
+    """Users get worse service since the last rollout: most symptoms, if not all, began after it."""
     rollouts = [
-        c
-        for c in evidence.changes
-        if c.name.startswith("deployment.")
-        and c.attributes.get("deployment.kind", "rollout") == "rollout"
-        and c.onset_unix_nano <= evidence.onset
+        change
+        for change in evidence.changes
+        if change.name.startswith("deployment.") and change.attributes.get("deployment.kind", "rollout") == "rollout"
     ]
-    latency, errors = evidence.rising("latency"), evidence.rising("errors")
-    if not rollouts or not (latency or errors):
-        return None
-    rollout = rollouts[-1]
-    seconds = (evidence.onset - rollout.onset_unix_nano) / 1e9
+    symptoms = evidence.rising("latency", "errors")
+    for rollout in reversed(rollouts):
+        since = [s for s in symptoms if s.onset_unix_nano >= rollout.onset_unix_nano]
+        # One series may have wavered before by chance; when most had, the rollout found the fault already there.
+        if 2 * len(since) > len(symptoms):
+            return _because_of(rollout, since), [rollout, *since]
+    return None
+
+
+def _because_of(rollout: Signal, symptoms: Sequence[Signal]) -> list[str]:
+    seconds = (min(s.onset_unix_nano for s in symptoms) - rollout.onset_unix_nano) / 1e9
     version = rollout.attributes.get("service.version", "a new version")
-    because = [f"{rollout.name} of {version} {seconds:.1f} s before the onset"]
-    because += [
-        f"{len(found)} {what} signals rose" for what, found in (("latency", latency), ("error", errors)) if found
-    ]
-    return because, [rollout, *latency, *errors]
+    because = [f"{rollout.name} of {version} {seconds:.1f} s before the first symptom"]
+    for family in ("latency", "errors"):
+        found = sum(_family(symptom) == family for symptom in symptoms)
+        because += [f"{found} {family} signals rose since"] if found else []
+    return because
 
 
 def _traffic_surge(evidence: Evidence) -> tuple[list[str], list[Signal]] | None:
