@@ -7,6 +7,7 @@ see every control and every signal. Reading never waits inside the client (`time
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -72,6 +73,8 @@ class TopicReader:
         # Per partition, where reading has come to, and whether a fetch found nothing beyond.
         self._at: dict[int, int] = {}
         self._at_end: set[int] = set()
+        # Per partition, the time of the newest record read, in milliseconds.
+        self._newest: dict[int, int] = {}
 
     async def start(self, since_unix_nano: int | None = None) -> None:
         """Begin somewhat before that time, or at the very first record when none is given.
@@ -94,9 +97,10 @@ class TopicReader:
         """
         try:
             async with asyncio.timeout(ASK_SECONDS):
+                asked_at = int(time.time() * 1000)
                 ends = await self._ends()
                 self.poll()
-                while not self._has_reached(ends):
+                while not self._has_reached(ends, asked_at):
                     await asyncio.sleep(POLL_SECONDS)
                     self.poll()
         except TimeoutError:
@@ -132,6 +136,7 @@ class TopicReader:
             self._at_end.add(partition)
             return
         self._at[partition] = offset + 1
+        self._newest[partition] = message.timestamp()[1]
         self._at_end.discard(partition)
         # What cannot be read is in the dead letters already, or will be: the stage that owns the topic sees to it.
         with suppress(RecordError):
@@ -144,11 +149,17 @@ class TopicReader:
         asked = self._admin.list_offsets(places, request_timeout=ASK_SECONDS)
         return {place.partition: (await asyncio.wrap_future(answer)).offset for place, answer in asked.items()}
 
-    def _has_reached(self, ends: Mapping[int, int]) -> bool:
+    def _has_reached(self, ends: Mapping[int, int], asked_at: int) -> bool:
         # The embedded broker names the record after the first of the last batch as the end: hence read on until a
-        # fetch finds nothing more. An empty partition may report nothing at all.
+        # fetch finds nothing more, or, where records never stop coming, until one from after the question. An empty
+        # partition may report nothing at all.
         return all(
-            end == 0 or (partition in self._at_end and self._at[partition] >= end) for partition, end in ends.items()
+            end == 0
+            or (
+                self._at.get(partition, 0) >= end
+                and (partition in self._at_end or self._newest.get(partition, 0) > asked_at)
+            )
+            for partition, end in ends.items()
         )
 
 
