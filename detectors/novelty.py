@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
-# Gaps of a thirtieth of the range are novel; 24 to 96 representatives measure the same.
-REPRESENTATIVES = 32
+# A gap of a twentieth of the range is novel; 24 to 96 representatives measure the same.
+REPRESENTATIVES = 24
 
 
 class ValueNovelty:

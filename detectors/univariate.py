@@ -1,14 +1,14 @@
 """Univariate detector: how unlike its own past a series is, from several independent looks, once per tick.
 
 Called by the scoreboard (rows 1 and 2) and by the live path for all series of a tick at once; what comes out goes to
-the paging rule or the evidence stage. Nine statistics look at each series: is the value, is the level new
-(`detectors.novelty`)? does it differ from this hour's usual (`detectors.seasonal`), at once and over 6 and 24 ticks,
-in units and in usual errors? is it more, is it less restless than usual? Each becomes a surprise in decades against
-its own past (`detectors.tail`), stays for a while (so that looks that agree within minutes add up), and the mean of
-all is the score: agreement of independent looks, where a maximum would be the opinion of the most excitable.
+the paging rule or the evidence stage. Eleven looks at each series ask three questions over several horizons: is this
+level new (`detectors.novelty`)? is it unlike this hour (`detectors.seasonal`)? does it move more, or less, than usual?
+Each answer becomes a surprise in decades against its own past (`detectors.tail`) and stays for a while, so that looks
+that agree within minutes add up. The mean of all is the score: agreement of independent looks, where a maximum would
+be the opinion of the most excitable.
 
-A look every hour has less chance to be wrong in a week than a look every minute. So a tick that covers more time needs
-less evidence: `RATE_CREDIT` decades per decade of tick length.
+A look every hour has fewer chances to be wrong in a week than a look every minute. So a tick that covers more time
+needs less evidence: `RATE_CREDIT` decades per decade of tick length.
 """
 
 from __future__ import annotations
@@ -29,27 +29,30 @@ Rows = NDArray[np.intp]
 
 LOOKS: Final = (
     "new value",
-    "new level",
+    "new level over 6 ticks",
+    "new level over 24 ticks",
     "unlike this hour",
     "unlike this hour for 6 ticks",
-    "unlike this hour, in usual errors",
+    "unlike this hour for 24 ticks",
     "unlike this hour for 24 ticks, in usual errors",
     "restless over 12 ticks",
     "restless over 48 ticks",
+    "jumping over 12 ticks",
     "quiet over 48 ticks",
 )
 WINDOW = 48
-LEVEL = 24
+LONG = 24
+MIDDLE = 12
 SHORT = 6
-RESTLESS = 12
 # A surprise counts for about ten ticks after it: half of it is left after 6.6.
 HOLD = 0.9
-# The seasonal error of an hour is trusted only down to half the error of the last two hundred ticks.
+# No look alone may say more than this: the score is about agreement. 4 to 8 measure alike.
+MAX_DECADES = 6.0
+# The usual error of an hour is trusted only down to half the error of the last two hundred ticks.
 ERROR_MEMORY = 200.0
-# Restlessness is compared with its mean over the last 300 ticks; a twentieth of its long-run mean is no different
-# from none.
-RESTLESS_MEMORY = 300.0
-RESTLESS_FLOOR = 0.05
+# Spread is compared with its mean over the last 300 ticks; a twentieth of its long-run mean is as good as none.
+SPREAD_MEMORY = 300.0
+SPREAD_FLOOR = 0.05
 LONG_MEMORY = 4000.0
 RATE_CREDIT = 0.4
 REFERENCE_SECONDS = 300.0
@@ -67,19 +70,30 @@ class Surprise:
 
 
 class UnivariateDetector:
-    """State of `[series]`, about 3 kB each."""
+    """State of `[series]`, about 3 kB each.
+
+    >>> detector = UnivariateDetector(1)
+    >>> rng = np.random.default_rng(0)
+    >>> minute = 60 * 1_000_000_000
+    >>> for tick in range(400):
+    ...     calm = detector.step(np.array([0]), np.array([(tick + 1) * minute]), rng.normal(size=1))
+    >>> spike = detector.step(np.array([0]), np.array([401 * minute]), np.array([50.0]))
+    >>> bool(spike.score[0] > calm.score[0] + 1.0), LOOKS[int(spike.looks[0, :3].argmax())]
+    (True, 'new value')
+    """
 
     def __init__(self, series: int) -> None:
         self._tail = TailCalibrator(series, len(LOOKS))
-        self._value, self._level = ValueNovelty(series), ValueNovelty(series)
+        self._novelty = [ValueNovelty(series) for _ in range(3)]
         self._season = SeasonalProfile(series)
-        self._ring = np.zeros((series, WINDOW))
-        self._residual = np.zeros((series, SHORT), np.float32)
-        self._ratio = np.zeros((series, LEVEL), np.float32)
+        self._first = np.zeros(series)  # values are kept as distances from the first: 32 bits are enough for those
+        self._ring = np.zeros((series, WINDOW), np.float32)
+        self._residual = np.zeros((series, LONG), np.float32)
+        self._ratio = np.zeros((series, LONG), np.float32)
         self._ticks = np.zeros(series, np.int64)
         self._error = np.zeros(series)
-        self._spread = np.zeros((series, 2))  # long-run mean deviation over 12 and 48 ticks
-        self._log_spread = np.zeros((series, 2))  # its log, of late
+        self._spread = np.zeros((series, 3))  # long-run mean of the three spreads
+        self._log_spread = np.zeros((series, 3))  # mean of their logs of late
         self._held = np.zeros((series, len(LOOKS)), np.float32)
         self._last = np.zeros(series, np.int64)
         self._log_seconds = np.zeros(series)
@@ -89,92 +103,78 @@ class UnivariateDetector:
 
         Args:
             rows: distinct rows.
-            time_unix_nano: event time of each, after the one before.
+            time_unix_nano: event time of each, later than the one before.
             value: finite numbers.
 
         """
-        window = self._push(rows, value)
-        level = _recent_mean(window, self._ticks[rows], LEVEL)
+        ticks = self._ticks[rows]
+        value = self._push(rows, ticks, value)
+        recent = _latest(self._ring, rows, ticks, LONG)
+        levels = (value, recent[:, :SHORT].mean(axis=1, dtype=np.float64), recent.mean(axis=1, dtype=np.float64))
         statistic = np.column_stack(
             (
-                self._value.step(rows, value),
-                self._level.step(rows, level),
-                self._seasonal(rows, time_unix_nano, value),
-                self._restless(rows, window),
+                *(novelty.step(rows, level) for novelty, level in zip(self._novelty, levels, strict=True)),
+                self._seasonal(rows, ticks, time_unix_nano, value),
+                self._restless(rows, ticks, recent[:, : MIDDLE + 1]),
             )
         )
-        decades = self._tail.step(rows, statistic)
-        held = np.fmax(decades, self._held[rows] * HOLD)
+        decades = np.minimum(self._tail.step(rows, statistic), MAX_DECADES)
+        held = np.fmax(decades, HOLD * self._held[rows])
         self._held[rows] = held
-        warm = np.isfinite(decades[:, 0])
-        self._ticks[rows] += 1
-        credit = RATE_CREDIT * self._pace(rows, time_unix_nano)
-        return Surprise(np.where(warm, held.mean(axis=1) + credit, np.nan), held)
+        self._ticks[rows] = ticks + 1
+        credit = RATE_CREDIT * self._pace(rows, ticks, time_unix_nano)
+        return Surprise(np.where(np.isfinite(decades[:, 0]), held.mean(axis=1) + credit, np.nan), held)
 
-    def _push(self, rows: Rows, value: Floats) -> Floats:
-        """Put the value into the ring; the last `WINDOW` values of each row, as written (see `_recent`)."""
-        ticks = self._ticks[rows]
-        first = ticks == 0
-        if first.any():
-            self._ring[rows[first]] = value[first, None]
-        self._ring[rows, ticks % WINDOW] = value
-        return self._ring[rows]
+    def _push(self, rows: Rows, ticks: Ints, value: Floats) -> Floats:
+        """Put the value into the ring; a new series has always been what it is first."""
+        self._first[rows] = np.where(ticks == 0, value, self._first[rows])
+        distance = value - self._first[rows]
+        self._ring[rows, ticks % WINDOW] = distance
+        return distance
 
-    def _seasonal(self, rows: Rows, time_unix_nano: Ints, value: Floats) -> Floats:
+    def _seasonal(self, rows: Rows, ticks: Ints, time_unix_nano: Ints, value: Floats) -> Floats:
         """Distance from what is usual at this hour: at once and in the mean of a few ticks."""
         expected, usual = self._season.step(rows, time_unix_nano, value)
         known = np.isfinite(expected)
         residual = np.where(known, value - expected, 0.0)
-        error = self._error[rows]
-        error += np.maximum(1.0 / (self._ticks[rows] + 1.0), _rate(ERROR_MEMORY)) * (np.abs(residual) - error)
+        error = _toward(self._error[rows], np.abs(residual), ticks, ERROR_MEMORY)
         self._error[rows] = error
         ratio = residual / (np.nan_to_num(usual) + 0.5 * error + _TINY)
-        ticks = self._ticks[rows]
-        self._residual[rows, ticks % SHORT] = residual
-        self._ratio[rows, ticks % LEVEL] = ratio
-        short = self._residual[rows].mean(axis=1, dtype=np.float64)
-        long = self._ratio[rows].mean(axis=1, dtype=np.float64)
-        distance = np.abs(np.column_stack((residual, short, ratio, long)))
+        self._residual[rows, ticks % LONG] = residual
+        self._ratio[rows, ticks % LONG] = ratio
+        residuals = _latest(self._residual, rows, ticks, LONG)
+        short, long = residuals[:, :SHORT].mean(axis=1), residuals.mean(axis=1)
+        distance = np.abs(np.column_stack((residual, short, long, self._ratio[rows].mean(axis=1))))
         return np.where(known[:, None], distance, np.nan)
 
-    def _restless(self, rows: Rows, window: Floats) -> Floats:
+    def _restless(self, rows: Rows, ticks: Ints, recent: NDArray[np.float32]) -> Floats:
         """How much more, and less, the values spread than of late, in nats."""
-        ticks = self._ticks[rows]
-        spread = np.column_stack((_recent(window, ticks, RESTLESS).std(axis=1), window.std(axis=1)))
-        age = (ticks + 1.0)[:, None]
+        jumps = np.abs(np.diff(recent, axis=1)).mean(axis=1)
+        spread = np.column_stack((recent[:, :MIDDLE].std(axis=1), self._ring[rows].std(axis=1), jumps))
         usual = self._spread[rows]
-        usual += np.maximum(1.0 / age, 1.0 / LONG_MEMORY) * (spread - usual)
+        usual += np.maximum(1.0 / (ticks + 1.0), 1.0 / LONG_MEMORY)[:, None] * (spread - usual)
         self._spread[rows] = usual
-        log_spread = np.log(spread + RESTLESS_FLOOR * usual + _TINY)
-        of_late = self._log_spread[rows]
-        of_late += np.maximum(1.0 / age, _rate(RESTLESS_MEMORY)) * (log_spread - of_late)
+        log_spread = np.log(spread + SPREAD_FLOOR * usual + _TINY)
+        of_late = _toward(self._log_spread[rows], log_spread, ticks[:, None], SPREAD_MEMORY)
         self._log_spread[rows] = of_late
         change = log_spread - of_late
         return np.maximum(np.column_stack((change, -change[:, 1])), 0.0)
 
-    def _pace(self, rows: Rows, time_unix_nano: Ints) -> Floats:
-        """Typical length of a tick, decades above `REFERENCE_SECONDS`."""
-        ticks = self._ticks[rows]
+    def _pace(self, rows: Rows, ticks: Ints, time_unix_nano: Ints) -> Floats:
+        """Typical length of a tick, in decades above `REFERENCE_SECONDS`."""
         seconds = np.maximum((time_unix_nano - self._last[rows]) / 1e9, 1.0)
         self._last[rows] = time_unix_nano
-        log_seconds = self._log_seconds[rows]
-        rate = np.where(ticks > 1, np.maximum(1.0 / np.maximum(ticks - 1.0, 1.0), _rate(RESTLESS_MEMORY)), 0.0)
-        log_seconds += rate * (np.log10(seconds / REFERENCE_SECONDS) - log_seconds)
-        self._log_seconds[rows] = log_seconds
-        return log_seconds
+        pace = _toward(self._log_seconds[rows], np.log10(seconds / REFERENCE_SECONDS), ticks - 1, SPREAD_MEMORY)
+        self._log_seconds[rows] = np.where(ticks == 0, 0.0, pace)
+        return self._log_seconds[rows]
 
 
-def _rate(half_life: float) -> float:
-    """Weight of the newest value in a mean that halves its memory in so many ticks."""
-    return 1.0 - float(0.5 ** (1.0 / half_life))
+def _latest(ring: NDArray[np.float32], rows: Rows, ticks: Ints, count: int) -> NDArray[np.float32]:
+    """Return the last `count` values of rings written at `ticks` modulo their length, the newest first."""
+    return ring[rows[:, None], (ticks[:, None] - np.arange(count)) % ring.shape[1]]
 
 
-def _recent(window: Floats, ticks: Ints, count: int) -> Floats:
-    """The last `count` values of rings written at `ticks % WINDOW`."""
-    column = (ticks[:, None] - np.arange(count)) % WINDOW
-    return np.take_along_axis(window, column, axis=1)
-
-
-def _recent_mean(window: Floats, ticks: Ints, count: int) -> Floats:
-    mean: Floats = _recent(window, ticks, count).mean(axis=1)
-    return mean
+def _toward(mean: Floats, value: Floats, ticks: Ints, half_life: float) -> Floats:
+    """Move a mean toward the newest value: a plain mean at first, then one with the given half-life in ticks."""
+    rate = np.maximum(1.0 / (np.maximum(ticks, 0) + 1.0), 1.0 - 0.5 ** (1.0 / half_life))
+    return mean + rate * (value - mean)
