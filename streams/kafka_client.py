@@ -5,7 +5,8 @@ Used by everything that speaks to Kafka without Faust: executors, the demo, the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from time import monotonic, sleep
 from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
@@ -21,6 +22,8 @@ from streams.settings import KafkaSettings
 
 # A metadata answer takes milliseconds; creating thirty partitions on a busy three-broker cluster took seconds.
 _TIMEOUT_SECONDS = 30.0
+# A new topic is known to all brokers after some hundredths of a second.
+_LOOK_SECONDS = 0.05
 
 
 def client_config(kafka: KafkaSettings) -> dict[str, Any]:
@@ -52,19 +55,34 @@ def create_topics(kafka: KafkaSettings, *, divide_partitions_by: int = 1) -> lis
     admin = AdminClient(client_config(kafka))
     topics = {topic.full_name(kafka.topic_prefix): topic for topic in (*CATALOGUE, STATE)}
     existing = _existing(admin)
-    missing = [
-        NewTopic(
-            name, max(1, topic.partitions // divide_partitions_by), kafka.replication_factor, config=topic.config()
-        )
-        for name, topic in topics.items()
-        if name not in existing
-    ]
-    created = _create(admin, missing)
-    partitions = {**{new.topic: new.num_partitions for new in missing}, **existing}
-    faults = [*_partition_faults(topics, partitions), *_config_faults(admin, topics, existing)]
+    created = _create(
+        admin,
+        [
+            NewTopic(
+                name,
+                max(1, topic.partitions // divide_partitions_by),
+                kafka.replication_factor,
+                config=topic.config(),
+            )
+            for name, topic in topics.items()
+            if name not in existing
+        ],
+    )
+    partitions = _all_of(admin, topics)
+    faults = [*_partition_faults(topics, partitions), *_config_faults(admin, topics, set(topics) - set(created))]
     if faults:
         raise ConfigurationError("; ".join(faults))
     return created
+
+
+def _all_of(admin: AdminClient, topics: Iterable[str]) -> dict[str, int]:
+    """Wait for new topics to be known, as whoever starts next expects; returns the partitions of each."""
+    deadline = monotonic() + _TIMEOUT_SECONDS
+    while not set(topics) <= (existing := _existing(admin)).keys():
+        if monotonic() > deadline:
+            raise TemporaryError(f"still not there: {', '.join(set(topics) - existing.keys())}")
+        sleep(_LOOK_SECONDS)
+    return existing
 
 
 def _existing(admin: AdminClient) -> dict[str, int]:
@@ -108,9 +126,9 @@ def _listed(group: Mapping[str, int]) -> str:
     return ", ".join(f"{name} has {count}" for name, count in group.items())
 
 
-def _config_faults(admin: AdminClient, topics: Mapping[str, Topic], existing: Mapping[str, int]) -> list[str]:
+def _config_faults(admin: AdminClient, topics: Mapping[str, Topic], existing: Iterable[str]) -> list[str]:
     """Name settings of existing topics that would lose records: state expired, dead letters refused."""
-    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in topics if name in existing]
+    resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in existing]
     faults = []
     for resource, future in (admin.describe_configs(resources) if resources else {}).items():
         try:

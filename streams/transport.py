@@ -254,7 +254,7 @@ class Consumer(aiokafka.Consumer):
     async def _move(self, offsets: Mapping[TP, int | None], floors: Mapping[TP, int]) -> None:
         move = next(self._moves)
         for tp, offset in offsets.items():
-            self._committed_offset[tp] = offset or None  # Faust asks for None where there is nothing yet
+            self._committed_offset[tp] = offset
             self._in_flight[tp] = InFlight(offset, move, floors.get(tp, 0))
         notify(self._waiting_for_ack)  # there is something to poll
         await self._thread.move(offsets, move)

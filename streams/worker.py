@@ -33,21 +33,21 @@ STOP_SECONDS = 20.0
 _GC_THRESHOLDS = (100_000, 50, 100)
 
 
-def run_worker(apps: Apps, ready: Ready | None = None) -> int:
+def run_worker(apps: Apps, ready: Ready | None = None, *, stop_seconds: float = STOP_SECONDS) -> int:
     """Run apps until SIGINT or SIGTERM (0), or until one crashes or will not stop (1); returns the exit code."""
     gc.set_threshold(*_GC_THRESHOLDS)
     # As a policy, because Faust's consumer thread makes a loop of its own.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
-    return asyncio.run(_until_signalled(apps, ready))
+    return asyncio.run(_until_signalled(apps, ready, stop_seconds))
 
 
-async def _until_signalled(apps: Apps, ready: Ready | None) -> int:
+async def _until_signalled(apps: Apps, ready: Ready | None, stop_seconds: float) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with apps() as members:
-        code = await serve(members, stop, ready=ready)
+        code = await serve(members, stop, ready=ready, stop_seconds=stop_seconds)
     if code:
         # What crashed may have left threads behind that would keep this process alive, deaf.
         logging.shutdown()

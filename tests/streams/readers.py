@@ -92,13 +92,13 @@ def make_topic(servers: str, name: str, partitions: int = 4) -> str:
 
 
 def publish(
-    servers: str, topic: str, values: Iterable[bytes], *, partitions: int = 4, first: int = 0, **config: Any
+    servers: str, topic: str, values: Iterable[bytes], *, partitions: int = 4, compression: str = "none"
 ) -> int:
     """Spread values over partitions, round robin; each one's key is its partition. Returns how many there were."""
-    producer = Producer({"bootstrap.servers": servers, "linger.ms": 5, **config})
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 5, "compression.type": compression})
     count = 0
     for count, value in enumerate(values, 1):
-        partition = (first + count - 1) % partitions
+        partition = (count - 1) % partitions
         producer.produce(topic, value, str(partition).encode(), partition=partition)
         producer.poll(0)
     assert producer.flush(PATIENCE_SECONDS) == 0
