@@ -14,7 +14,8 @@ from schemas.topics import Topic
 from streams.batch import Batch
 from streams.kernel.base import Emit, Output
 
-T0 = 1_800_000_000 * NANOS
+# In the past: telemetry from the future is refused.
+T0 = 1_700_000_000 * NANOS
 RESOURCE = {"deployment.environment.name": "demo", "service.name": "checkout", "service.instance.id": "checkout-1"}
 
 
