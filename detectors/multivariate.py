@@ -98,7 +98,7 @@ class EntityDetector:
 
     def _predict(self, value: Floats) -> Floats:
         """Error of the recent means, which then move on."""
-        error = np.where(np.isfinite(value), value - self._recent, 0.0)
+        error: Floats = np.where(np.isfinite(value), value - self._recent, 0.0)
         self._recent += (1.0 - 0.5 ** (1.0 / RECENT))[:, None] * error
         return error
 
@@ -110,7 +110,8 @@ class EntityDetector:
         clipped = np.clip(error, -WINSOR * spread, WINSOR * spread)
         self._level += _rate(LEVEL) * clipped
         self._variance += known * _rate(LEVEL) * (clipped**2 - self._variance)
-        return error / spread
+        deviation: Floats = error / spread
+        return deviation
 
 
 def _rate(half_life: float) -> float:

@@ -37,7 +37,7 @@ class SeasonalProfile:
         self.error = np.zeros((series, 2))
 
     def step(self, rows: Rows, time_unix_nano: Ints, value: Floats) -> tuple[Floats, Floats]:
-        """Expected value of this hour and the usual error of that, both before this value; NaN where unknown."""
+        """Return what this hour is expected to be and the usual error of that, before this value; NaN: unknown."""
         hour = time_unix_nano // HOUR_NANOS
         turned = hour != self.hour[rows]
         if turned.any():

@@ -171,10 +171,12 @@ class UnivariateDetector:
 
 def _latest(ring: NDArray[np.float32], rows: Rows, ticks: Ints, count: int) -> NDArray[np.float32]:
     """Return the last `count` values of rings written at `ticks` modulo their length, the newest first."""
-    return ring[rows[:, None], (ticks[:, None] - np.arange(count)) % ring.shape[1]]
+    latest: NDArray[np.float32] = ring[rows[:, None], (ticks[:, None] - np.arange(count)) % ring.shape[1]]
+    return latest
 
 
 def _toward(mean: Floats, value: Floats, ticks: Ints, half_life: float) -> Floats:
     """Move a mean toward the newest value: a plain mean at first, then one with the given half-life in ticks."""
     rate = np.maximum(1.0 / (np.maximum(ticks, 0) + 1.0), 1.0 - 0.5 ** (1.0 / half_life))
-    return mean + rate * (value - mean)
+    moved: Floats = mean + rate * (value - mean)
+    return moved

@@ -1,7 +1,7 @@
 """Fix the operating points on one part and store them: `python -m benchmarks.scoreboard.fit --data DIR --part A`.
 
-Run by hand when the detectors change. Thresholds that bound a rate are fitted with a margin, because the held-out part
-is another sample: the bound is asked of the upper end of what chance allows, not of the best case.
+Run by hand when the detectors change. Thresholds that bound a rate are fitted with a margin, because another part is
+another sample.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def best_plateau(thresholds: Floats, gain: Callable[[float], float]) -> float:
 
 
 def most_recall(thresholds: Floats, judge: Callable[[float], Paged], allowed: Callable[[Paged], bool]) -> float:
-    """Threshold of the highest recall among those allowed at it and at every higher one that still pages."""
+    """Lowest threshold of the highest recall among those allowed."""
     best, recall = float("inf"), -1.0
     for threshold in thresholds[::-1]:
         found = judge(float(threshold))
@@ -63,20 +63,22 @@ def fit(data: Path, part: str) -> dict[str, float]:
         "nab_low_false_positives": best_plateau(
             looks, lambda at: univariate.score(series, at, nab.LOW_FALSE_POSITIVES)
         ),
-        **{
-            f"nab_false_share_{percent}": most_recall(
-                looks,
-                lambda at: univariate.judged(series, at),
-                lambda found, bound=percent / 100.0: found.false_share <= FALSE_SHARE_MARGIN * bound,
-            )
-            for percent in (20, 5)
-        },
+        "nab_false_share_20": _at_false_share(looks, series, 0.20),
+        "nab_false_share_5": _at_false_share(looks, series, 0.05),
         "smd_one_false_page_a_day": most_recall(
             candidates([one.score for one in machines]),
             lambda at: multivariate.judged(machines, at),
             lambda found: found.false <= FALSE_PAGES_A_DAY * days,
         ),
     }
+
+
+def _at_false_share(thresholds: Floats, series: Sequence[univariate.Scored], bound: float) -> float:
+    return most_recall(
+        thresholds,
+        lambda at: univariate.judged(series, at),
+        lambda found: found.false_share <= FALSE_SHARE_MARGIN * bound,
+    )
 
 
 def main() -> None:

@@ -40,8 +40,9 @@ def detect(corpus: Sequence[Series]) -> list[Scored]:
     looks: list[list[Floats]] = [[] for _ in corpus]
     for tick in range(int(length.max())):
         rows = np.flatnonzero(length > tick)
-        time = np.array([corpus[row].time_unix_nano[tick] for row in rows])
-        value = np.array([corpus[row].value[tick] for row in rows])
+        present = [corpus[int(row)] for row in rows]
+        time = np.array([series.time_unix_nano[tick] for series in present])
+        value = np.array([series.value[tick] for series in present])
         surprise = detector.step(rows, time, value)
         for line, row in enumerate(rows):
             scored[row].append(surprise.score[line])

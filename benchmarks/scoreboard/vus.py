@@ -23,24 +23,24 @@ def segments(labels: NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 def vus_pr(labels: NDArray[np.bool_], score: NDArray[np.float64], widest: int = WIDEST_BUFFER) -> float:
     """Mean range-aware average precision over buffer widths 0 to `widest`."""
-    runs = segments(labels)
     order = np.argsort(-score, kind="stable")
     ranked = score[order]
     thresholds = ranked[np.linspace(0, len(score) - 1, THRESHOLDS).astype(np.int64)]
     predicted = np.searchsorted(-ranked, -thresholds, side="right")
     return float(
-        np.mean([_average_precision(labels, runs, score, order, predicted, width) for width in range(widest + 1)])
+        np.mean([_average_precision(labels, score, order, predicted, width=width) for width in range(widest + 1)])
     )
 
 
 def _average_precision(
     labels: NDArray[np.bool_],
-    runs: list[tuple[int, int]],
     score: NDArray[np.float64],
     order: NDArray[np.intp],
     predicted: NDArray[np.intp],
+    *,
     width: int,
 ) -> float:
+    runs = segments(labels)
     weight = _buffered(labels, runs, width)
     buffer = np.where(labels, 0.0, weight)
     true_positives = np.concatenate(([0.0], np.cumsum(weight[order])))[predicted]
