@@ -145,4 +145,4 @@ async def _wake(runner: StageRunner, app: StageApp) -> None:
             await asyncio.sleep(WAKE_SECONDS)
             await runner.wake(app.at_end)
     except Exception as error:  # noqa: BLE001 - whatever it was, the kernel may be ahead of its topics now
-        await app.crash(error)
+        app.fail(error)

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
@@ -154,7 +155,8 @@ class StageRunner:
                 return
             started = self._clock()
             slot.quiet_since = None
-            await self._carry_out(slot, await self._run(self._take, slot, self._topic(batch.topic), fresh))
+            with self._in_step(slot):
+                await self._carry_out(slot, await self._run(self._take, slot, self._topic(batch.topic), fresh))
             slot.next_offsets[batch.topic] = fresh.offsets[-1] + 1
             slot.dirty = True
             self.counters.records += len(fresh.offsets)
@@ -171,9 +173,10 @@ class StageRunner:
         """
         for slot in list(self._slots.values()):
             async with slot.lock:
-                outputs = await self._run(slot.kernel.wake, self._quiet_seconds(slot, at_end))
-                slot.dirty |= bool(outputs)
-                await self._carry_out(slot, outputs)
+                with self._in_step(slot):
+                    outputs = await self._run(slot.kernel.wake, self._quiet_seconds(slot, at_end))
+                    slot.dirty |= bool(outputs)
+                    await self._carry_out(slot, outputs)
                 await self._save_when_due(slot)
 
     async def close(self) -> None:
@@ -181,6 +184,16 @@ class StageRunner:
         for slot in list(self._slots.values()):
             await self._save_last(slot)
         self._thread.shutdown(wait=False)
+
+    @contextmanager
+    def _in_step(self, slot: _Slot) -> Iterator[None]:
+        """Forget a kernel that got ahead of what its offsets and the topics say: it must not be saved."""
+        try:
+            yield
+        except BaseException:
+            self._slots.pop(slot.identity, None)
+            slot.dirty = False
+            raise
 
     def _quiet_seconds(self, slot: _Slot, at_end: Callable[[str, int], bool]) -> float:
         now = self._clock()

@@ -195,6 +195,22 @@ async def test_output_that_cannot_be_published_is_not_acknowledged(world: World)
     assert world.snapshots == {}
 
 
+async def test_a_kernel_ahead_of_its_offsets_is_not_saved_on_the_way_out(world: World) -> None:
+    runner = world.runner(interval=10.0)
+    await runner.assigned([(NAME, 0)])
+    await runner.handle(records(0, b"aa"))
+    await runner.handle(records(1, b"b"))
+    world.publishing_fails = PermanentError("no")
+    with pytest.raises(PermanentError):
+        await runner.handle(records(2, b"folded, but not published"))
+    await runner.close()
+    restarted = world.runner()
+    world.publishing_fails = None
+    assert await restarted.assigned([(NAME, 0)]) == {(NAME, 0): 1}
+    await restarted.handle(records(1, b"b", b"cc"))
+    assert world.kernels[-1].total == 5
+
+
 async def test_a_store_that_is_away_for_a_moment_is_waited_for(world: World) -> None:
     world.keep_fails = [TemporaryError("away", delay=0.0), TemporaryError("away", delay=0.0)]
     runner = world.runner()
