@@ -66,7 +66,7 @@ class Scenario:
             "passed": passed,
             "verdict": self.verdict,
             "seconds_after_fault": seconds,
-            "incidents": len(story.incidents),
+            "incidents": sorted(story.incidents.values()),
             "commands": len(story.commands),
             "outcome": None if story.outcome is None else story.outcome.model_dump(mode="json"),
         }
@@ -86,7 +86,7 @@ class Scenario:
         if stop.is_set() and not acted:
             return False
         self.verdict = (
-            f"Something was done although nothing was wrong: {story.commands[0].playbook}."
+            f"Something was done although nothing was wrong: {next(iter(story.commands.values())).playbook}."
             if acted
             else f"Nothing was done in {QUIET_SECONDS:.0f} s without a fault ({len(story.incidents)} incidents opened)."
         )

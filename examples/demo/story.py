@@ -40,8 +40,10 @@ class Story:
     recovered: Milestone | None = None
     incident_id: str = ""
     outcome: Outcome | None = None
-    commands: list[ActionCommand] = field(default_factory=list)
-    incidents: set[str] = field(default_factory=set)
+    commands: dict[str, ActionCommand] = field(default_factory=dict)
+    """By id: a stage that was killed says some things twice, and they are the same things."""
+    incidents: dict[str, str] = field(default_factory=dict)
+    """Scope by id."""
     telemetry: dict[str, float] = field(default_factory=dict)
     """Newest metrics of the service's proxy, by name."""
     _decided: dict[str, Milestone] = field(default_factory=dict)  # topics keep no common order: by incident
@@ -83,7 +85,7 @@ class Story:
             case Decision():
                 self._note_decision(seen)
             case ActionCommand():
-                self.commands.append(seen.record)
+                self.commands.setdefault(seen.record.id, seen.record)
             case Outcome():
                 self._note_outcome(seen.record)
         return True
@@ -115,7 +117,7 @@ class Story:
 
     def _note_incident(self, seen: Seen) -> None:
         incident: Incident = seen.record
-        self.incidents.add(incident.id)
+        self.incidents[incident.id] = incident.scope
         if self.fault is not None and self.detected is None and incident.scope == SCOPE:
             self.incident_id = incident.id
             self.detected = Milestone("detect", seen.published_unix_nano, incident.title)

@@ -1,0 +1,48 @@
+"""The demo end to end, as a newcomer runs it: real services, real processes, the embedded broker."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+# The demo takes a minute on an idle laptop; it gives up by itself before this.
+LIMIT_SECONDS = 240
+
+pytestmark = [pytest.mark.golden, pytest.mark.timeout(LIMIT_SECONDS + 30)]
+
+
+def run_demo(fault: str, report: Path) -> tuple[int, str, dict[str, Any]]:
+    ran = subprocess.run(
+        [sys.executable, "-m", "examples.demo", "--fault", fault, "--report", str(report)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_SECONDS,
+        check=False,
+    )
+    facts: dict[str, Any] = json.loads(report.read_bytes()) if report.exists() else {}
+    return ran.returncode, ran.stdout + ran.stderr, facts
+
+
+def test_a_bad_deployment_is_rolled_back_and_recovery_verified(tmp_path: Path) -> None:
+    code, output, facts = run_demo("bad-deploy", tmp_path / "report.json")
+    assert code == 0, output
+    assert list(facts["seconds_after_fault"]) == ["fault", "first signal", "detect", "decide", "act", "recover"]
+    assert facts["commands"] == 1
+    outcome = facts["outcome"]
+    assert (outcome["result"], outcome["playbook"]) == ("verified", "rollback-deployment")
+    assert (outcome["before"]["version"], outcome["after"]["version"]) == ("v2", "v1")
+    assert outcome["evidence"]
+    assert facts["seconds_after_fault"]["recover"] < 60
+
+
+def test_without_a_fault_nothing_is_done(tmp_path: Path) -> None:
+    code, output, facts = run_demo("none", tmp_path / "report.json")
+    assert code == 0, output
+    assert (facts["commands"], facts["outcome"]) == (0, None)
