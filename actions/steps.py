@@ -79,11 +79,14 @@ class Steps:
     person_needed: bool = False
     judgement: Judgement | None = None
     judged_unix_nano: int | None = None
+    # Whether no other executor can have begun this action. One that did may still be sending, its lease lost.
+    _first: bool = False
 
     async def take(self) -> tuple[Result, str]:
         """Take every step that is still missing."""
         if not self.lease.progress.touched:
             await self.prepare()
+            self._first = True
         elif self.tools.clock() > self._give_up_at():
             return Result.UNKNOWN, f"half done, and out of reach for {GIVE_UP_SECONDS:g} s beyond its verification"
         if self.lease.progress.reverting is None:
@@ -191,7 +194,7 @@ class Steps:
         """Make the change once. What it threw says little: the next observation tells whether it happened."""
         stops = await self._stops()
         if stops:
-            raise NotAppliedError(stops[0])
+            raise self._not_applied(stops[0])
         self._check_halted()
         await self.lease.renew()
         try:
@@ -205,7 +208,10 @@ class Steps:
         except PermanentError as error:
             plan = await self._plan()
             if not plan.satisfied and not plan.drifted:
-                raise NotAppliedError(str(error)) from error
+                raise self._not_applied(str(error)) from error
+
+    def _not_applied(self, why: str) -> PermanentError:
+        return NotAppliedError(why) if self._first else PermanentError(f"{why}; an earlier try may still arrive")
 
     async def _plan(self) -> Plan:
         now = await self._connector.observe(self.command.apply)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, Literal
 
 from actions.catalog import load
@@ -18,6 +19,8 @@ T0 = 1_800_000_000 * NANOS
 SERVICE = Entity(environment="demo", service="checkout")
 LATENCY = "latency-of-checkout"
 ERRORS = "errors-of-checkout"
+
+shipped = cache(load)
 
 AUTONOMOUS = PolicySettings(grants=(Grant(environment="demo", playbook="rollback-*", tier="autonomous"),))
 
@@ -88,7 +91,7 @@ def incident(**changes: Any) -> Incident:
 def decision(about: Incident | None = None, settings: PolicySettings = AUTONOMOUS, **given: Any) -> Decision:
     about = about or incident()
     plain: dict[str, Any] = {"now_unix_nano": about.updated_unix_nano, "previous_hash": ""}
-    return decide(about, load(), settings, **(plain | given))
+    return decide(about, shipped(), settings, **(plain | given))
 
 
 def command(about: Incident | None = None, changes: Mapping[str, Any] | None = None) -> ActionCommand:
