@@ -56,7 +56,6 @@ SPREAD_FLOOR = 0.05
 LONG_MEMORY = 4000.0
 RATE_CREDIT = 0.4
 REFERENCE_SECONDS = 300.0
-_TINY = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ class UnivariateDetector:
         self._ticks = np.zeros(series, np.int64)
         self._error = np.zeros(series)
         self._spread = np.zeros((series, 3))  # long-run mean of the three spreads
-        self._log_spread = np.zeros((series, 3))  # mean of their logs of late
+        self._log_spread = np.zeros((series, 3))  # mean of late of the logs of their ratios to that
         self._held = np.zeros((series, len(LOOKS)), np.float32)
         self._last = np.zeros(series, np.int64)
         self._log_seconds = np.zeros(series)
@@ -139,7 +138,7 @@ class UnivariateDetector:
         residual = np.where(known, value - expected, 0.0)
         error = _toward(self._error[rows], np.abs(residual), ticks, ERROR_MEMORY)
         self._error[rows] = error
-        ratio = residual / (np.nan_to_num(usual) + 0.5 * error + _TINY)
+        ratio = _ratio(residual, np.nan_to_num(usual) + 0.5 * error)
         self._residual[rows, ticks % LONG] = residual
         self._ratio[rows, ticks % LONG] = ratio
         residuals = _latest(self._residual, rows, ticks, LONG)
@@ -154,7 +153,7 @@ class UnivariateDetector:
         usual = self._spread[rows]
         usual += np.maximum(1.0 / (ticks + 1.0), 1.0 / LONG_MEMORY)[:, None] * (spread - usual)
         self._spread[rows] = usual
-        log_spread = np.log(spread + SPREAD_FLOOR * usual + _TINY)
+        log_spread = np.log(_ratio(spread, usual) + SPREAD_FLOOR)
         of_late = _toward(self._log_spread[rows], log_spread, ticks[:, None], SPREAD_MEMORY)
         self._log_spread[rows] = of_late
         change = log_spread - of_late
@@ -173,6 +172,11 @@ def _latest(ring: NDArray[np.float32], rows: Rows, ticks: Ints, count: int) -> N
     """Return the last `count` values of rings written at `ticks` modulo their length, the newest first."""
     latest: NDArray[np.float32] = ring[rows[:, None], (ticks[:, None] - np.arange(count)) % ring.shape[1]]
     return latest
+
+
+def _ratio(value: Floats, unit: Floats) -> Floats:
+    """Value in units; nothing where there is no unit yet, so that the scale of a series never matters."""
+    return np.divide(value, unit, out=np.zeros_like(value), where=unit > 0.0)
 
 
 def _toward(mean: Floats, value: Floats, ticks: Ints, half_life: float) -> Floats:
