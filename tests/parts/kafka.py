@@ -102,7 +102,7 @@ class ApacheKafka(ServerProcess):
         identity = ["--standalone", "--cluster-id", self._cluster_id]
         _run([*java, "kafka.tools.StorageTool", "format", *identity, "--config", str(properties)])
 
-    def answers(self, port: int, pid: int) -> bool:  # noqa: ARG002 - the cluster id is the proof that it is this one
+    def answers(self, port: int, pid: int) -> bool:
         try:
             admin = AdminClient({"bootstrap.servers": f"{LOOPBACK}:{port}", "log_level": 0})
             found = admin.list_topics(timeout=1)
