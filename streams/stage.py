@@ -21,6 +21,7 @@ from typing import Any
 from schemas.codec import encode
 from schemas.envelope import Record
 from schemas.errors import RecordError, Rejection, TemporaryError
+from schemas.signal import Progress
 from schemas.topics import BY_NAME, DEAD_LETTERS, Topic
 from streams.kernel.base import Emit, Keep, Kernel, Output, Records, letter
 from streams.kernel.checkpoint import Snapshot
@@ -128,6 +129,8 @@ class StageRunner:
             identity = self._identity(topic, partition)
             if identity not in self._slots:
                 self._slots[identity] = self._open(identity, topic, partition, found.get(identity))
+                if identity in found:
+                    await self._publish_all([Message(*entry) for entry in found[identity].outbox])
             starts[topic, partition] = self._slots[identity].next_offsets.get(topic, 0)
         return starts
 
@@ -212,16 +215,17 @@ class StageRunner:
             return [letter(self.stage.name, batch, i, fault) for i in range(len(batch.offsets))]
 
     async def _carry_out(self, slot: _Slot, outputs: Sequence[Output]) -> None:
-        emits = [output for output in outputs if isinstance(output, Emit)]
-        if emits:
-            self.counters.emitted += len(emits)
-            self.counters.dead_letters += sum(emit.topic is DEAD_LETTERS for emit in emits)
-            await self._publish_all(
-                [Message(e.topic.full_name(self._prefix), e.key, encode(e.record), e.partition) for e in emits]
-            )
+        messages = self._messages(outputs)
+        self.counters.emitted += len(messages)
+        self.counters.dead_letters += sum(isinstance(o, Emit) and o.topic is DEAD_LETTERS for o in outputs)
+        await self._publish_all(messages)
         for output in outputs:
             if isinstance(output, Keep) and slot.lane.keep is not None:
                 await _persistently(slot.lane.keep, output.record)
+
+    def _messages(self, outputs: Sequence[Output]) -> list[Message]:
+        emits = [output for output in outputs if isinstance(output, Emit)]
+        return [Message(e.topic.full_name(self._prefix), e.key, encode(e.record), e.partition) for e in emits]
 
     async def _save_when_due(self, slot: _Slot) -> None:
         if slot.dirty and self._clock() >= slot.save_at:
@@ -232,13 +236,13 @@ class StageRunner:
             if slot.dirty:
                 await self._save(slot)
 
-    async def _save(self, slot: _Slot) -> None:
+    async def _save(self, slot: _Slot, outbox: Sequence[Message] = ()) -> None:
         started = self._clock()
         slot.generation += 1
         slot.dirty = False
-        offsets = dict(slot.next_offsets)
+        offsets, kept = dict(slot.next_offsets), tuple((m.topic, m.key, m.value, m.partition) for m in outbox)
         state = await self._run(slot.kernel.snapshot)
-        await self._snapshots.save(slot.identity, slot.partition, Snapshot(slot.generation, offsets, state))
+        await self._snapshots.save(slot.identity, slot.partition, Snapshot(slot.generation, offsets, state, kept))
         self.counters.snapshots += 1
         took = self._clock() - started
         slot.save_at = self._clock() + max(self._interval, took / SNAPSHOT_SHARE)
@@ -258,6 +262,11 @@ class StageRunner:
 
     async def _run(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
+
+
+def _must_last(output: Output) -> bool:
+    """Whether it says anything but how far a source was read."""
+    return isinstance(output, Keep) or not isinstance(output.record, Progress)
 
 
 async def _persistently(keep: KeepRecord, record: Record) -> None:

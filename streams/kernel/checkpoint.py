@@ -26,11 +26,16 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """State of one kernel and the offsets it has folded: the next record wanted of each topic."""
+    """State of one kernel and the offsets it has folded: the next record wanted of each topic.
+
+    `outbox` holds what was to be published as (topic, key, value, partition) when the state came about by the clock,
+    not by records: nobody could make it again from the log.
+    """
 
     generation: int
     next_offsets: dict[str, int]
     state: bytes
+    outbox: tuple[tuple[str, bytes, bytes, int | None], ...] = ()
 
 
 def cut(identity: str, snapshot: Snapshot) -> list[tuple[bytes, bytes]]:

@@ -68,7 +68,9 @@ async def test_a_killed_worker_finds_the_incident_once_and_acts_once(
 
 
 def _assert_once(settings: Settings) -> None:
-    incidents = {record.id for record in _read(settings, INCIDENTS) if opened(record)}
+    # A busy machine may give cause for others, before.
+    found = [record for record in _read(settings, INCIDENTS) if opened(record)]
+    incidents = {record.id for record in found if record.classification.label == "deployment_regression"}
     assert len(incidents) == 1
     assert len({command.id for command in _read(settings, ACTIONS)}) == 1
     outcomes: list[Outcome] = _read(settings, LEARNING)

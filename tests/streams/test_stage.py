@@ -36,7 +36,7 @@ class Counter:
 
     def wake(self, quiet_seconds: float) -> list[Output]:
         self.woken.append(quiet_seconds)
-        return []
+        return [Keep(self._said())] if quiet_seconds > 10 else []
 
     def snapshot(self) -> bytes:
         return str(self.total).encode()
@@ -234,6 +234,26 @@ async def test_kernels_are_told_how_long_it_has_surely_been_quiet(world: World) 
         world.now = now
         await runner.wake(lambda _topic, _partition, at_end=at_end: at_end)  # type: ignore[misc]  # bound per turn
     assert world.kernels[0].woken == [0.0, 0.0, 3.0, 0.0, 0.0]
+
+
+async def test_what_the_clock_brought_about_is_kept_before_anyone_sees_it(world: World) -> None:
+    runner = world.runner()
+    await runner.assigned([(NAME, 0)])
+    await runner.handle(records(0, b"aa"))
+    world.kept.clear()
+    world.keep_fails = [PermanentError("the process dies here")]
+    await runner.wake(lambda _topic, _partition: True)
+    world.now = 11.0
+    with pytest.raises(PermanentError):
+        await runner.wake(lambda _topic, _partition: True)
+    assert world.snapshots["test/lane/0"].next_offsets == {NAME: 1}
+
+
+async def test_what_was_kept_and_not_published_is_published_by_the_next_owner(world: World) -> None:
+    letter = ("t.signals", b"k", b"v", 1)
+    world.snapshots["test/lane/0"] = Snapshot(1, {NAME: 3}, b"5", (letter,))
+    assert await world.runner().assigned([(NAME, 0)]) == {(NAME, 0): 3}
+    assert world.published == [Message(*letter)]
 
 
 async def test_large_states_are_saved_less_often(world: World) -> None:
