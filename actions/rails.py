@@ -37,12 +37,19 @@ class MaintenanceWindow(Group):
     """A time at which nothing is touched: once (`begins`, `ends`), or every week (`days`, `at`, `hours`; UTC)."""
 
     environment: str = "*"
+    """Pattern of the environments it holds in."""
     service: str = "*"
+    """Pattern of the services it holds for."""
     begins: AwareDatetime | None = None
+    """When it begins, if it is once."""
     ends: AwareDatetime | None = None
+    """When it ends, if it is once."""
     days: tuple[Weekday, ...] = ()
+    """Weekdays on which it begins, if it is every week."""
     at: time = time(0)
+    """Time of day at which it begins on those days."""
     hours: Annotated[float, Field(gt=0, le=24)] = 24.0
+    """How long it lasts from then."""
 
     def covers(self, target: Entity, now: datetime) -> bool:
         """Whether it holds for the target at this time."""
@@ -68,19 +75,23 @@ class RailsSettings(Group):
     max_actions_per_hour: Count = 20
     """Over everything."""
     max_target_actions_per_hour: Count = 3
+    """On one service."""
     cooldown_seconds: Annotated[float, Field(ge=0)] = 300.0
     """After a verified success the target is left alone for this long: alerts lag behind the repair."""
     backoff_seconds: Seconds = 60.0
     """After one failure; doubled by each further one in a row."""
     max_backoff_seconds: Seconds = 600.0
+    """However many failures in a row, no longer than this."""
     failure_budget: Count = 3
     """Failed, reverted and inconclusive actions on one target within `budget_window_seconds`; then it is blocked."""
     budget_window_seconds: Seconds = 3600.0
+    """How long a failure counts."""
     playbook_failure_budget: Count = 5
     """The same for one playbook over all targets: then the playbook is at fault."""
     recurrence_limit: Count = 5
     """Successes on one target within `recurrence_window_seconds`: it keeps coming back, so a person is needed."""
     recurrence_window_seconds: Seconds = 4 * 3600.0
+    """How long a success counts."""
     max_broken_services: Count = 10
     """More open incidents than this at a time mean something more fundamental: a person, not an action."""
     max_broken_share: Share = 0.4
@@ -90,6 +101,7 @@ class RailsSettings(Group):
     storm_incidents: Count = 10
     """Incidents opened within `storm_window_seconds` that make a storm: no new action until it is over."""
     storm_window_seconds: Seconds = 60.0
+    """Within which incidents are counted."""
     storm_cooldown_seconds: Seconds = 300.0
     """A storm is over when this long has passed since the last time it was one."""
     max_unavailable_share: Share = 0.34

@@ -22,9 +22,13 @@ class Grant(Group):
     """A tier that a person grants; patterns (`*`, `?`) say where. The first grant that matches counts."""
 
     environment: str = "*"
+    """Pattern of the environments it holds in."""
     service: str = "*"
+    """Pattern of the services it holds for."""
     playbook: str = "*"
+    """Pattern of the playbooks it holds for."""
     tier: Tier
+    """How much may be done without a person."""
     earn_up_to: Tier | None = None
     """Tier it may rise to by its own record, without a person ratifying the promotion."""
 

@@ -40,18 +40,29 @@ class KafkaSettings(Group):
     topic_prefix: str = "reflexarc"
     """Topics are named `<prefix>.<name>`; consumer groups `<prefix>-<stage>`."""
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """With or without TLS, with or without a login."""
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """How to log in; needed with `SASL_PLAINTEXT` and `SASL_SSL`."""
     sasl_username: str | None = None
+    """Who logs in."""
     sasl_password: str | None = Field(default=None, repr=False)
+    """Never logged."""
     ssl_cafile: Path | None = None
+    """PEM file of the authorities that brokers are trusted by; none: those of the system."""
     ssl_certfile: Path | None = None
+    """PEM file of our own certificate, where brokers ask for one."""
     ssl_keyfile: Path | None = None
+    """PEM file of the key of our own certificate."""
     ssl_check_hostname: bool = True
+    """Whether a broker's certificate must name the host that was asked for."""
     replication_factor: Annotated[int, Field(ge=1)] = 1
     """Of topics that ReflexArc creates; 3 in production."""
     rebalance_timeout_seconds: Seconds = 60
+    """How long the members of a group have to join when it changes."""
     session_timeout_seconds: Seconds = 30
+    """A member silent for this long is dead, and its partitions go to others."""
     heartbeat_interval_seconds: Seconds = 3
+    """How often a member says that it lives; at most a third of the session timeout."""
     fetch_wait_seconds: Seconds = 0.5
     """How long a broker may hold a fetch that finds nothing. Apache Kafka answers as soon as something arrives."""
 
@@ -62,6 +73,7 @@ class LedgerSettings(Group):
     url: str | None = Field(default=None, repr=False)
     """redis:// or rediss:// URL."""
     key_prefix: str = "reflexarc"
+    """Keys begin with `{<prefix>}:`, so that installations can share a server."""
     lease_seconds: Seconds = 30
     """An executor that says nothing for this long has lost its action to another."""
 
@@ -112,6 +124,7 @@ class ExecutorSettings(Group):
     """Executor workers."""
 
     name: str = Field(default_factory=lambda: f"{os.uname().nodename}-{os.getpid()}")
+    """Who holds a lease, and who carried an action out."""
     max_in_flight: Annotated[int, Field(ge=1)] = 16
     """Actions one executor runs at a time."""
 
@@ -120,6 +133,7 @@ class ConsoleSettings(Group):
     """The HTTP API and the pages."""
 
     host: str = "127.0.0.1"
+    """Address to listen on. Any other than loopback needs a token."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8480
     """0: any free one."""
     token: str | None = Field(default=None, repr=False)

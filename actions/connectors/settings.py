@@ -21,6 +21,7 @@ class HttpEndpoint(Group):
     """One HTTP API that actions may use."""
 
     base_url: HttpUrl
+    """What the paths of its playbooks are appended to."""
     token: SecretStr | None = None
     """Sent as a bearer token."""
     enabled: bool = False

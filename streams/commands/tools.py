@@ -1,4 +1,4 @@
-"""Commands around an installation: topics, schemas, the scoreboard."""
+"""Commands around an installation: topics, and what documents it: schemas and settings."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ def topics() -> None:
     """Create the topics that are missing and check those that exist."""
     from streams.kafka_client import create_topics  # noqa: PLC0415 - heavy: see streams.cli
 
-    settings = load_settings()
-    created = create_topics(settings.kafka)
+    created = create_topics(load_settings().kafka)
     for name in created:
         typer.echo(f"created {name}")
     typer.echo("All topics are there and fit the catalogue.")
@@ -31,7 +30,14 @@ def schemas(
         typer.echo(str(path))
 
 
+def settings() -> None:
+    """Print all settings as a page of Markdown."""
+    from streams.settings_doc import markdown  # noqa: PLC0415
+
+    typer.echo(markdown(), nl=False)
+
+
 def add_to(app: typer.Typer) -> None:
     """Register these commands."""
-    for command in (topics, schemas):
+    for command in (topics, schemas, settings):
         app.command()(command)
