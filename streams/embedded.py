@@ -23,7 +23,6 @@ The broker is Tansu, in memory. Against Apache Kafka it was found to differ so (
 from __future__ import annotations
 
 import signal
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final
@@ -97,23 +96,16 @@ class EmbeddedValkey(ServerProcess):
     def __init__(self, *, port: int | None = None, data_dir: Path | None = None) -> None:
         super().__init__(port=port)
         self._data_dir = data_dir
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     @property
     def url(self) -> str:
         return f"redis://{self.address}/0"
 
-    def clean_up(self) -> None:
-        if self._scratch is not None:
-            self._scratch.cleanup()
-            self._scratch = None
-
     def command(self, port: int) -> Sequence[str]:
         network = ["--bind", LOOPBACK, "--port", str(port)]
         # A ledger may refuse to write, never forget.
         memory = ["--maxmemory-policy", "noeviction"]
-        durable = ["--save", "", "--appendonly", "no" if self._data_dir is None else "yes", "--appendfsync", "always"]
-        return [_valkey_program(), *network, *memory, *durable, "--dir", str(self._directory())]
+        return [_valkey_program(), *network, *memory, *self._storage()]
 
     def answers(self, port: int, pid: int) -> bool:
         try:
@@ -122,13 +114,13 @@ class EmbeddedValkey(ServerProcess):
         except RedisError:
             return False
 
-    def _directory(self) -> Path:
-        if self._data_dir is not None:
-            self._data_dir.mkdir(parents=True, exist_ok=True)
-            return self._data_dir.resolve()
-        # Valkey loads what it finds where it runs, so it is given an empty place.
-        self._scratch = tempfile.TemporaryDirectory(prefix="reflexarc-valkey-")
-        return Path(self._scratch.name)
+    def _storage(self) -> list[str]:
+        if self._data_dir is None:
+            # Valkey loads the file of this name that it finds where it runs: there is none, and none is written.
+            return ["--save", "", "--appendonly", "no", "--dbfilename", f"reflexarc-{uuid4().hex}.rdb"]
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        directory = str(self._data_dir.resolve())
+        return ["--save", "", "--appendonly", "yes", "--appendfsync", "always", "--dir", directory]
 
 
 def _broker_program() -> str:

@@ -130,12 +130,15 @@ def test_valkey_keeps_its_data_where_told(tmp_path: Path) -> None:
         assert client.get("k") == b"v"
 
 
-def test_valkey_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+def test_valkey_neither_loads_nor_leaves_anything_where_it_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    # What Valkey would load by default, and here could not.
+    (tmp_path / "dump.rdb").write_bytes(b"not a database")
     with EmbeddedValkey() as valkey, Redis.from_url(valkey.url) as client:
         client.set("k", "v")
-        assert list(tmp_path.iterdir())
-    assert not list(tmp_path.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["dump.rdb"]
 
 
 # -- trouble
