@@ -21,7 +21,7 @@ from schemas.errors import (
     ReflexArcError,
     TemporaryError,
 )
-from streams.commands import control, run, show, tools
+from streams.commands import control, run, scoreboard, show, tools
 
 FAILED = 2
 _NEXT: dict[type[ReflexArcError], str] = {
@@ -38,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (run, show, control, tools):
+for module in (run, show, control, tools, scoreboard):
     module.add_to(app)
 
 
@@ -70,9 +70,15 @@ def main() -> None:
         step = next((step for kind, step in _NEXT.items() if isinstance(error, kind)), "")
         if step:
             console.print(step, style="dim", highlight=False, soft_wrap=True)
-        sys.exit(FAILED)
+        sys.exit(_exit_code(error))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _exit_code(error: ReflexArcError) -> int:
+    from streams.up import CONFIGURATION_EXIT, is_supervised  # noqa: PLC0415 - heavy, and hardly ever needed
+
+    return CONFIGURATION_EXIT if is_supervised() and isinstance(error, ConfigurationError) else FAILED
 
 
 def _escaped(text: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +19,7 @@ from schemas.signal import Signal
 from streams.cases import Case
 
 ID_LENGTH = 8
+WIDE = 200
 _VERDICT_STYLES = {"act": "bold green", "ask": "bold yellow", "escalate": "bold red"}
 _GOOD = {Result.VERIFIED: "bold green"}
 
@@ -28,16 +29,27 @@ def clock(time_unix_nano: int) -> str:
     return datetime.fromtimestamp(time_unix_nano / NANOS, UTC).strftime("%H:%M:%S.%f")[:-3]
 
 
+def moment(time_unix_nano: int) -> str:
+    """Day and time of day in UTC."""
+    return datetime.fromtimestamp(time_unix_nano / NANOS, UTC).strftime("%m-%d %H:%M:%S")
+
+
+def screen() -> Console:
+    """Make the console to print to; what is piped on is not cut to a terminal's width."""
+    console = Console()
+    return console if console.is_terminal else Console(width=WIDE)
+
+
 def incident_table(cases: Iterable[Case]) -> Table:
     """One line an incident."""
     table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("id", "opened (UTC)", "status", "severity", "scope", "class", "last decision", "outcome"):
-        table.add_column(column)
+    for column in ("id", "opened (UTC)", "status", "severity", "scope", "class", "decision", "outcome"):
+        table.add_column(column, no_wrap=column in {"id", "opened (UTC)", "scope"})
     for case in cases:
         incident = case.incident
         table.add_row(
             incident.id[:ID_LENGTH],
-            clock(incident.opened_unix_nano),
+            moment(incident.opened_unix_nano),
             status(incident),
             incident.severity,
             Text(incident.scope),

@@ -38,8 +38,8 @@ MAX_BACK_OFF_SECONDS = 30.0
 CHECK_SECONDS = 1.0
 # Longer than a worker gives its stages to stop (`streams.worker.STOP_SECONDS`).
 STOP_SECONDS = 25.0
-# What a role exits with when its settings are wrong: starting it again would not help.
-CONFIGURATION_EXIT = 2
+# What a supervised role exits with when its settings are wrong (EX_CONFIG): starting it again would not help.
+CONFIGURATION_EXIT = 78
 _SUPERVISED = "REFLEXARC_SUPERVISED"
 
 
@@ -172,9 +172,14 @@ class Supervisor:
             told.cancel()
 
 
+def is_supervised() -> bool:
+    """Whether this process is a role that a `Supervisor` keeps running."""
+    return bool(os.environ.get(_SUPERVISED))
+
+
 def end_with_parent() -> None:
     """In a supervised role: ask oneself to stop when standard input ends, that is, when the supervisor has gone."""
-    if os.environ.get(_SUPERVISED):
+    if is_supervised():
         threading.Thread(target=_await_end_of_input, name="parent-watch", daemon=True).start()
 
 

@@ -6,7 +6,6 @@ import time
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from streams.settings import load_settings
@@ -22,24 +21,24 @@ def incidents(
 ) -> None:
     """List incidents, newest first."""
     from streams.cases import TOPICS, fold  # noqa: PLC0415 - heavy: see streams.cli
-    from streams.present import incident_table  # noqa: PLC0415
+    from streams.present import incident_table, screen  # noqa: PLC0415
     from streams.tail import Tail  # noqa: PLC0415
 
     with Tail(load_settings().kafka, TOPICS) as tail:
         cases = fold(tail.to_end()).newest_first()
-    Console().print(incident_table(cases[:limit]) if cases else "No incidents.")
+    screen().print(incident_table(cases[:limit]) if cases else "No incidents.")
 
 
 @incident.command()
 def explain(identity: Annotated[str, typer.Argument(help="Id of the incident, or how it begins.")]) -> None:
     """Say what was seen, why it was called that, and what was done about it."""
     from streams.cases import TOPICS, fold  # noqa: PLC0415
-    from streams.present import explanation  # noqa: PLC0415
+    from streams.present import explanation, screen  # noqa: PLC0415
     from streams.tail import Tail  # noqa: PLC0415
 
     with Tail(load_settings().kafka, TOPICS) as tail:
         case = fold(tail.to_end()).find(identity)
-    Console().print(explanation(case))
+    screen().print(explanation(case))
 
 
 def watch() -> None:
@@ -47,10 +46,10 @@ def watch() -> None:
     from schemas.signal import Progress  # noqa: PLC0415
     from schemas.topics import SIGNALS  # noqa: PLC0415
     from streams.cases import TOPICS  # noqa: PLC0415
-    from streams.present import clock, describe  # noqa: PLC0415
+    from streams.present import clock, describe, screen  # noqa: PLC0415
     from streams.tail import Tail  # noqa: PLC0415
 
-    out, began = Console(), time.time_ns()
+    out, began = screen(), time.time_ns()
     with Tail(load_settings().kafka, (SIGNALS, *TOPICS)) as tail:
         while True:
             seen = tail.poll(POLL_SECONDS)
