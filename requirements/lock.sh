@@ -3,8 +3,9 @@
 # Addresses are left out on purpose: a lock says what and which hash, the reader's pip says where from.
 set -eu
 compile() {
-    "${UV:-uv}" pip compile ../pyproject.toml build.in "$@" --universal --python-version 3.11 --generate-hashes \
+    "${UV:-uv}" pip compile "$@" --universal --python-version 3.11 --generate-hashes \
         --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 }
-compile -o runtime.lock
-compile --extra dev --constraint runtime.lock -o dev.lock
+compile ../pyproject.toml build.in -o runtime.lock
+compile ../pyproject.toml build.in --extra dev --constraint runtime.lock -o dev.lock
+compile peers.in -o peers.lock

@@ -17,6 +17,7 @@ from faust.transport.drivers import aiokafka
 from faust.types import TP
 
 from streams.batch import Batch, FetchedRecord
+from streams.fetched import take_fetched
 
 # What a poll brings: one batch, or records (aiokafka's parser's), per partition.
 Fetched = Mapping[TP, list[Any]]
@@ -78,37 +79,22 @@ class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
                     raise ConsumerStoppedError
                 # No await between here and the records: nothing can move meanwhile.
                 current = {tp for tp, move in partitions.items() if self._moves.get(tp) == move}
-                found = await self._drain(fetcher, current)
+                found = self._drain(fetcher, current)
                 if found or not current or not await _more_to_come(fetcher, deadline - monotonic()):
                     return {tp: self._pack(tp, records) for tp, records in found.items()}
         return {}
 
-    async def _drain(self, fetcher: Any, partitions: set[TP]) -> dict[TP, list[FetchedRecord]]:
-        # During a reassignment aiokafka would wait for its end here; and an empty set means all to it.
-        if not partitions or fetcher._subscriptions.reassignment_in_progress:  # noqa: SLF001
+    def _drain(self, fetcher: Any, partitions: set[TP]) -> dict[TP, list[FetchedRecord]]:
+        # During a reassignment nothing that is here is ours any more.
+        if fetcher._subscriptions.reassignment_in_progress:  # noqa: SLF001
             return {}
-        _keep_parsed_records(fetcher)
-        limit = self._ensure_consumer()._max_poll_records  # noqa: SLF001
-        found = await fetcher.fetched_records(partitions, timeout=0, max_records=limit)
-        return {TP(*tp): records for tp, records in found.items()}
+        return take_fetched(fetcher, partitions, self._ensure_consumer()._max_poll_records)  # noqa: SLF001
 
     def _pack(self, tp: TP, records: list[FetchedRecord]) -> list[Any]:
         # Here rather than in the event loop, which has the agents to serve.
         if tp.topic in self._batch_topics:
             return [Batch.of(tp.topic, tp.partition, records)]
         return records
-
-
-def _keep_parsed_records(fetcher: Any) -> None:
-    """Have fetch results yield the parser's records, not `ConsumerRecord`s: that took half of the time to read one."""
-    for result in fetcher._records.values():  # noqa: SLF001
-        records = getattr(result, "_partition_records", None)
-        if records is not None:
-            records._consumer_record = _as_parsed  # noqa: SLF001
-
-
-def _as_parsed(_tp: Any, record: FetchedRecord) -> FetchedRecord:
-    return record
 
 
 async def _more_to_come(fetcher: Any, seconds: float) -> bool:

@@ -1,0 +1,49 @@
+"""`make bench`: measure throughput beside other engines; write docs/performance.md and, if asked, JSON."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+from benchmarks.measure import write_json
+from benchmarks.throughput.compare import compare, measures
+from benchmarks.throughput.engines import PEERS, ROOT
+from benchmarks.throughput.report import page, write
+from tests.parts.kafka import ApacheKafka, obstacle
+
+
+def main() -> int:
+    arguments = _arguments()
+    if not PEERS.exists():
+        sys.stderr.write("the other engines are not installed: run `make bench`, which does it\n")
+        return 2
+    why_not = None if arguments.servers else obstacle()
+    if why_not is not None:
+        sys.stderr.write(f"{why_not}\n")
+        return 2
+    broker = nullcontext() if arguments.servers else ApacheKafka(heap="1g")
+    with broker as started:
+        servers = arguments.servers or (started.bootstrap_servers if started is not None else "")
+        runs = compare(servers, arguments.rounds, arguments.scale, lambda line: print(line, flush=True))
+    print(page(runs))
+    if arguments.docs:
+        write(runs, ROOT / "docs" / "performance.md")
+    if arguments.json is not None:
+        write_json(measures(runs), arguments.json)
+    return 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the records; figures count only with 1")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--servers", help="brokers to use; by default Apache Kafka is started")
+    parser.add_argument("--docs", action="store_true", help="write docs/performance.md")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
