@@ -99,6 +99,7 @@ class Scenario:
             self.verdict = f"No outcome within {RECOVERY_TIMEOUT_SECONDS:.0f} s."
             return False
         assert story.outcome is not None  # noqa: S101 - just waited for
+        self._view.say("The arc has reported")
         state = await asyncio.to_thread(fleet.state, SERVICE)
         self.verdict = (
             f"Recovery verified: {story.outcome.reason}; {SERVICE} runs {state['version']} again."

@@ -302,7 +302,8 @@ def signal(kind: SignalKind, verdict: Verdict, series: Series, reasons: tuple[st
 
 def explain(verdict: Verdict, series: Series) -> tuple[str, ...]:
     """Say why, in words and numbers, strongest first."""
-    unit = "" if series.unit in {"", "1"} else f" {series.unit}"
+    # UCUM writes what is counted in braces: {request}/s.
+    unit = "" if series.unit in {"", "1"} else f" {series.unit.replace('{', '').replace('}', '')}"
     varies = verdict.scale > _NEVER_VARIED
     normal = f"{verdict.expected:.4g}{unit}{f' ± {verdict.scale:.2g}' if varies else ' and never anything else'}"
     values = f"{verdict.observed:.4g}{unit}, normally {normal}"
