@@ -59,14 +59,18 @@ def console() -> None:
 
 def up() -> None:
     """Run everything on this machine; what is not configured is brought along."""
-    from streams.up import Supervisor, installation  # noqa: PLC0415
+    from streams.up import ROLES, Supervisor, installation  # noqa: PLC0415
 
+    verbose = ("--verbose",) if logging.getLogger().isEnabledFor(logging.INFO) else ()
+    roles = {name: (*verbose, *arguments) for name, arguments in ROLES.items()}
     out = Console(stderr=True)
     with installation(load_settings()) as ready:
         out.print(f"Kafka  {ready.settings.kafka.bootstrap_servers}", highlight=False)
         out.print(f"Redis  {ready.settings.ledger.url}", highlight=False)
         out.print("Press Ctrl-C to stop.", style="dim")
-        supervisor = Supervisor(ready.variables, say=lambda text: out.print(text, style="yellow", highlight=False))
+        supervisor = Supervisor(
+            ready.variables, roles=roles, say=lambda text: out.print(text, style="yellow", highlight=False)
+        )
         _run(lambda stop: supervisor.run(stop, ready.check))
 
 

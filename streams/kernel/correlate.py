@@ -32,6 +32,8 @@ MAX_CHANGES = 32
 MAX_SIGNALS = 256 - MAX_CHANGES
 # Ids of signals already taken, kept for as long as a crash may repeat them: far longer than a snapshot interval.
 REPEAT_HORIZON_NANOS = 3600 * NANOS
+# Looking for those to forget costs a look at each: often enough is once in a while.
+SWEEPS_PER_HORIZON = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ class Correlator:
         self._scopes: dict[str, Scope] = dict(state.scopes) if state else {}
         self._taken: dict[str, int] = dict(state.taken) if state else {}
         self._released = state.released if state else 0
+        self._swept = 0
         self._watermarks = Watermarks(state.reached, set(state.idle)) if state else Watermarks()
         self._timers = [(scope.due, name) for name, scope in self._scopes.items() if scope.due is not None]
         heapify(self._timers)
@@ -165,6 +168,9 @@ class Correlator:
 
     def _forget_taken(self) -> None:
         horizon = self._released - REPEAT_HORIZON_NANOS
+        if horizon - self._swept < REPEAT_HORIZON_NANOS // SWEEPS_PER_HORIZON:
+            return
+        self._swept = horizon
         for identity in [i for i, time in self._taken.items() if time < horizon]:
             del self._taken[identity]
 
@@ -253,7 +259,9 @@ class Correlator:
         signals = sorted(scope.evidence.values(), key=lambda s: (s.time_unix_nano, s.id))
         first, current = signals[0], scope.incident
         onset = current.onset_unix_nano if current else min(s.onset_unix_nano for s in signals)
-        classification = classify(signals, scope.changes)
+        # Counted from the onset, not from now: a cause does not cease to be one because its effects last.
+        changes = [c for c in scope.changes if c.onset_unix_nano >= onset - self.rules.change_window]
+        classification = classify(signals, changes)
         return Incident(
             id=current.id if current else incident_id(first.entity.scope, onset),
             revision=current.revision + 1 if current else 1,
@@ -266,8 +274,8 @@ class Correlator:
             severity=_severity(signals),
             title=_title(first.entity.scope, signals, classification),
             classification=classification,
-            root_causes=rank_causes(signals, scope.changes),
-            signals=tuple(sorted((*scope.changes, *signals), key=lambda s: (s.time_unix_nano, s.id))),
+            root_causes=rank_causes(signals, changes),
+            signals=tuple(sorted((*changes, *signals), key=lambda s: (s.time_unix_nano, s.id))),
             signal_count=scope.joined,
             active_subjects=tuple(sorted(scope.active)),
         )

@@ -182,6 +182,24 @@ def test_what_was_over_before_a_rollout_does_not_date_its_effects_back() -> None
     assert found[-1].classification.label == "deployment_regression"
 
 
+def test_a_rollout_of_long_ago_is_no_suspect_and_a_recent_one_stays_it_however_long_the_incident_lasts() -> None:
+    fault = [signal(2000, "latency"), signal(2000.5, "errors", name="errors")]
+    (old,) = play([rollout(10), *fault, progress(2001)])
+    assert old.classification.label == "unknown"
+    assert [s.kind for s in old.signals] == ["metric", "metric"]
+    still = [signal(2000 + t, f"s{t}") for t in range(700, 2000, 400)]
+    lasting = play([rollout(1990), *fault, *still, progress(5000)])
+    assert {incident.classification.label for incident in lasting} == {"deployment_regression"}
+
+
+def test_what_was_taken_is_forgotten_in_time() -> None:
+    correlator = Correlator(RULES)
+    for hour in range(5):
+        correlator.take(signal(3600 * hour + 1, f"s{hour}"))
+        correlator.take(progress(3600 * hour + 2))
+    assert len(correlator.snapshot().taken) <= 2
+
+
 def test_a_signal_behind_the_watermark_joins_as_of_now_and_is_counted() -> None:
     correlator = Correlator(RULES)
     correlator.take(progress(20))
