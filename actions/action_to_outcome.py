@@ -30,8 +30,9 @@ from actions.ledger import Ledger, connect
 from actions.offsets import OffsetTracker
 from actions.rails import RailsSettings
 from actions.rails_store import RailsStore
+from actions.reversals import Reversals
 from actions.run import carry_out
-from actions.steps import Tools
+from actions.tools import Tools
 from schemas.action import ActionCommand
 from schemas.codec import decode, encode
 from schemas.dead_letter import dead_letter
@@ -45,6 +46,8 @@ POLL_SECONDS = 0.05
 # Steps under way at a stop or a revoke get this long to reach their next gate; then they are broken off, which the
 # ledger allows at any point. Supervisors kill after 10 s by default (docker stop) or 30 s (Kubernetes).
 GRACE_SECONDS = 5.0
+# A person who says revert sees it begin within a second.
+SWEEP_SECONDS = 0.5
 # A temporary fault is asked about again after its own delay, but not more often than this.
 MIN_RETRY_SECONDS = 0.1
 
@@ -76,6 +79,7 @@ async def run_executor(config: ExecutorConfig, stop: asyncio.Event) -> None:
         ledger=ledger,
         rails=RailsStore(redis, config.rails, prefix=config.ledger_prefix),
         limits=config.rails,
+        reversals=Reversals(redis, prefix=config.ledger_prefix),
         connectors=connectors,
         controls=controls.current,
         evidence=lambda evidence: TopicReader(config.kafka, SIGNALS, config.topic_prefix, evidence.add),
@@ -83,11 +87,29 @@ async def run_executor(config: ExecutorConfig, stop: asyncio.Event) -> None:
     )
     publisher = Publisher(config.kafka, config.topic_prefix)
     try:
-        await Executor(config, tools, publisher).run(stop)
+        sweeper = asyncio.create_task(sweep(tools, controls, publisher))
+        try:
+            await Executor(config, tools, publisher).run(stop)
+        finally:
+            sweeper.cancel()
+            await asyncio.gather(sweeper, return_exceptions=True)
     finally:
         controls.close()
         await registry.close(connectors)
         await redis.aclose()
+
+
+async def sweep(tools: Tools, controls: ControlsReader, publisher: Publisher) -> None:
+    """Issue what takes back actions whose effect has expired, or that a person wants reverted, for as long as asked."""
+    while True:
+        try:
+            now = tools.clock()
+            for command in await tools.reversals.due(await controls.current(), now):
+                log.info("action %s is to be taken back for %s", command.undoes, command.approved_by)
+                await publisher.publish(ACTIONS, command.target.scope, encode(command))
+        except TemporaryError as error:
+            log.warning("nothing can be taken back at present: %s", error)
+        await tools.sleep(SWEEP_SECONDS)
 
 
 class Executor:

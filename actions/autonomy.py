@@ -16,6 +16,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import betaincinv
 
+from actions.undo import counted
 from schemas.action import Tier
 from schemas.envelope import Name
 from schemas.outcome import Outcome, Result
@@ -71,6 +72,7 @@ class Reliability(BaseModel):
     """Highest tier it may have since it was demoted."""
     because: str = ""
     """Why it was demoted."""
+    demoted_unix_nano: int = 0
     recent: tuple[Result, ...] = ()
     outcome_ids: tuple[str, ...] = ()
 
@@ -91,10 +93,11 @@ class Reliability(BaseModel):
 
 def fold(record: Reliability, outcome: Outcome) -> Reliability:
     """Add one outcome. The same outcome again changes nothing."""
-    if outcome.id in record.outcome_ids or outcome.result not in _EVIDENCE:
+    told = counted(outcome)
+    if told is None or outcome.id in record.outcome_ids or told.result not in _EVIDENCE:
         return record
-    recent = (*record.recent, outcome.result)[-RECENT:]
-    good = outcome.result is Result.VERIFIED
+    recent = (*record.recent, told.result)[-RECENT:]
+    good = told.result is Result.VERIFIED
     folded = record.model_copy(
         update={
             "successes": record.successes + good,
@@ -103,12 +106,20 @@ def fold(record: Reliability, outcome: Outcome) -> Reliability:
             "outcome_ids": (*record.outcome_ids, outcome.id)[-REMEMBERED_OUTCOMES:],
         }
     )
-    reason = _why_demoted(outcome, recent)
+    reason = _why_demoted(told, recent)
     if reason is None:
         return folded
     # What was learnt before the demotion does not count towards earning the tier anew.
     cap = lower(outcome.tier if record.cap is None else at_most(outcome.tier, record.cap))
-    return folded.model_copy(update={"cap": cap, "because": reason, "successes": 0, "recent": ()})
+    demoted = {"cap": cap, "because": reason, "demoted_unix_nano": outcome.timing.finished_unix_nano}
+    return folded.model_copy(update={**demoted, "successes": 0, "recent": ()})
+
+
+def lift(record: Reliability, at_unix_nano: int) -> Reliability:
+    """Forgive the demotions before that time, as a person decided."""
+    if record.cap is None or record.demoted_unix_nano >= at_unix_nano:
+        return record
+    return record.model_copy(update={"cap": None, "because": "", "demoted_unix_nano": 0})
 
 
 def _why_demoted(outcome: Outcome, recent: tuple[Result, ...]) -> str | None:

@@ -1,15 +1,15 @@
-"""What people have said that is in force: stops and resumes, by scope.
+"""What people have said that is in force: stops, pinned tiers, reverts and renewals, by scope.
 
-A pure fold of the controls topic; the order in which its partitions are read does not matter. A stop holds for
-everything within its scope until a later resume of the same or a wider scope.
+A pure fold of the controls topic; the order in which its partitions are read does not matter. A stop (or a pin) holds
+for everything within its scope until a later resume (or unpin) of the same or a wider scope.
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple, Self
 
-from schemas.action import ActionCommand
-from schemas.control import Control
+from schemas.action import ActionCommand, Tier
+from schemas.control import Control, ControlKind
 
 
 class Scope(NamedTuple):
@@ -32,6 +32,11 @@ class Scope(NamedTuple):
         """Whether all of `other` lies within this scope."""
         return all(mine is None or mine == theirs for mine, theirs in zip(self, other, strict=True))
 
+    @property
+    def narrowness(self) -> int:
+        """How many fields are given."""
+        return sum(value is not None for value in self)
+
     def __str__(self) -> str:
         given = [f"{name} {value}" for name, value in zip(self._fields, self, strict=True) if value is not None]
         return ", ".join(given) or "everything"
@@ -41,22 +46,19 @@ class Controls:
     """The controls in force."""
 
     def __init__(self) -> None:
-        self._stops: dict[Scope, Control] = {}
-        self._resumes: dict[Scope, Control] = {}
+        # By kind and scope (and the action named, if one is), the latest.
+        self._latest: dict[ControlKind, dict[tuple[Scope, str | None], Control]] = {}
 
     def add(self, control: Control) -> None:
         """Fold one control in; the same one again changes nothing."""
-        held = {"stop": self._stops, "resume": self._resumes}.get(control.kind)
-        if held is None:
-            return
-        scope = Scope.of(control)
-        if scope not in held or _moment(control) > _moment(held[scope]):
-            held[scope] = control
+        held = self._latest.setdefault(control.kind, {})
+        place = Scope.of(control), control.action_id
+        if place not in held or _moment(control) > _moment(held[place]):
+            held[place] = control
 
     def in_force(self) -> tuple[Control, ...]:
         """List the stops that no later resume has lifted, the latest last."""
-        holding = (stop for at, stop in self._stops.items() if not self._lifted(at, stop))
-        return tuple(sorted(holding, key=_moment))
+        return self._not_lifted("stop", "resume")
 
     def stops(self, scope: Scope) -> tuple[str, ...]:
         """Say, in words, which stops hold for something at this scope."""
@@ -67,8 +69,43 @@ class Controls:
             if at.covers(scope)
         )
 
-    def _lifted(self, at: Scope, stop: Control) -> bool:
-        return any(where.covers(at) and _moment(resume) > _moment(stop) for where, resume in self._resumes.items())
+    def pin(self, scope: Scope) -> Tier | None:
+        """Find the tier pinned for something at this scope: by the narrowest pin, then the latest."""
+        holding = [pin for pin in self._not_lifted("pin", "unpin") if Scope.of(pin).covers(scope)]
+        return max(holding, key=lambda pin: (Scope.of(pin).narrowness, _moment(pin))).tier if holding else None
+
+    def lifted(self, scope: Scope) -> int:
+        """Find when demotions at this scope were last forgiven; 0 when never."""
+        return max((control.time_unix_nano for control in self._about("lift", scope, None)), default=0)
+
+    def revert(self, scope: Scope, action_id: str, since_unix_nano: int) -> Control | None:
+        """Find the latest wish, since that time, to take back an action at this scope."""
+        wishes = [wish for wish in self._about("revert", scope, action_id) if wish.time_unix_nano > since_unix_nano]
+        return max(wishes, key=_moment, default=None)
+
+    def wishes_since(self, since_unix_nano: int) -> bool:
+        """Whether anyone has wished to take something back since that time."""
+        return any(wish.time_unix_nano > since_unix_nano for wish in self._latest.get("revert", {}).values())
+
+    def renewed(self, scope: Scope, action_id: str) -> int:
+        """Find when the effect of an action was last renewed; 0 when never."""
+        return max((control.time_unix_nano for control in self._about("renew", scope, action_id)), default=0)
+
+    def _about(self, kind: ControlKind, scope: Scope, action_id: str | None) -> list[Control]:
+        return [
+            control
+            for (at, named), control in self._latest.get(kind, {}).items()
+            if at.covers(scope) and named in {None, action_id}
+        ]
+
+    def _not_lifted(self, holds: ControlKind, lifts: ControlKind) -> tuple[Control, ...]:
+        lifting = self._latest.get(lifts, {}).values()
+        holding = (
+            held
+            for held in self._latest.get(holds, {}).values()
+            if not any(Scope.of(lift).covers(Scope.of(held)) and _moment(lift) > _moment(held) for lift in lifting)
+        )
+        return tuple(sorted(holding, key=_moment))
 
 
 def _moment(control: Control) -> tuple[int, str]:

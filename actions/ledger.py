@@ -100,6 +100,8 @@ class Lease:
     _scope: str = field(repr=False)
     _instance: str = field(repr=False)
     _until: float = field(repr=False)
+    others: int = 0
+    """Actions on other instances of the same service, when the target was taken."""
 
     @property
     def remaining_seconds(self) -> float:
@@ -107,13 +109,16 @@ class Lease:
         return self._until - self._ledger.monotonic()
 
     async def lock(self, command: ActionCommand, seconds: float) -> Blocked | None:
-        """Take the target, or say who has it. Other instances of the same service may be taken by others."""
+        """Take the target for as long as the lease is kept and so many seconds beyond, or say who has it.
+
+        Other instances of the same service may be taken by others.
+        """
         told = {"action": self.action_id, "playbook": command.playbook}
         answer = await self._run("lock", self._instance, int(seconds * 1000), self.action_id, orjson.dumps(told))
-        if answer is None:
+        if answer[0] == b"ok":
+            self.others = int(answer[1])
             return None
-        lock = orjson.loads(answer[0])
-        return Blocked(lock["action"], lock["playbook"], lock["holder"], int(answer[1]) / 1000)
+        return _blocked(answer)
 
     async def record(self, **facts: int | str | dict[str, Any]) -> None:
         """Write down how far the action came; renews the lease."""
@@ -134,14 +139,14 @@ class Lease:
         """Let the next executor have the action at once; the target stays taken if it may have been changed."""
         await self._run("release", self.action_id)
 
-    async def _run(self, script: str, *arguments: Any) -> list[bytes] | None:
+    async def _run(self, script: str, *arguments: Any) -> list[bytes]:
         asked = self._ledger.monotonic()
         keys = (self._ledger.action_key(self.action_id), self._ledger.lock_key(self._scope))
         answer = await self._ledger.run(script, keys, self.fence, self._ledger.lease_milliseconds, *arguments)
         if answer[0] == b"lost":
             raise LeaseLostError(f"action {self.action_id}: fence {self.fence} is no longer the holder's")
         self._until = asked + self._ledger.lease_seconds
-        return None if answer[0] == b"ok" else list(answer[1:])
+        return answer
 
 
 def connect(url: str) -> Redis:
@@ -205,8 +210,7 @@ class Ledger:
         answer = await self.run("locked_by", (self.lock_key(target.scope),), target.instance or "*")
         if answer[0] == b"ok":
             return None
-        lock = orjson.loads(answer[1])
-        return str(Blocked(lock["action"], lock["playbook"], lock["holder"], int(answer[2]) / 1000))
+        return str(_blocked(answer))
 
     def action_key(self, action_id: str) -> str:
         return f"{self._prefix}:action:{action_id}"
@@ -224,6 +228,11 @@ class Ledger:
             return await call()
         except (RedisError, OSError) as error:
             raise TemporaryError(f"the ledger cannot be reached: {type(error).__name__}: {error}") from error
+
+
+def _blocked(answer: list[bytes]) -> Blocked:
+    lock = orjson.loads(answer[1])
+    return Blocked(lock["action"], lock["playbook"], lock["holder"], int(answer[2]) / 1000)
 
 
 def _stored(value: int | str | dict[str, Any]) -> bytes | str:

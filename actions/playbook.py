@@ -14,13 +14,17 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from actions.connectors.base import validate_params
 from actions.connectors.registry import KINDS, kind_of
 from actions.templates import NAMES, render, values_for
-from schemas.action import ActionCommand, Operation, Precondition, Tier, Verification, action_id
+from schemas.action import ActionCommand, Operation, Precondition, Redundancy, Tier, Verification, action_id
 from schemas.envelope import NANOS, Entity
 from schemas.errors import PermanentError
 from schemas.incident import Incident
 from schemas.signal import SignalKind
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
+
+
+# Every placeholder filled with its own name: what has the right shape so has it with any values.
+_AS_THEMSELVES = {name: name for name in NAMES}
 
 
 class Part(BaseModel):
@@ -57,13 +61,23 @@ class LivePrecondition(Part):
     """See `schemas.action.Precondition`."""
 
     pointer: Annotated[str, Field(pattern="^/")]
+    where: dict[str, Any] = Field(default_factory=dict)
     relation: Literal["present", "equals", "differs"]
     operand: Any = None
 
 
-class StepVerification(Part):
-    """When the incident's subjects may be judged after apply, and until when."""
+class InstancesInService(Part):
+    """See `schemas.action.Redundancy`."""
 
+    pointer: Annotated[str, Field(pattern="^/")]
+    healthy: Any
+
+
+class StepVerification(Part):
+    """Which of the incident's subjects must recover, when they may be judged after apply, and until when."""
+
+    signals: Annotated[tuple[str, ...], Field(min_length=1)] = ("*",)
+    """Patterns of signal names. A surge is not over because there is room for it: only what users feel is judged."""
     stabilisation_seconds: Annotated[float, Field(ge=0)]
     within_seconds: Annotated[float, Field(gt=0)]
 
@@ -79,6 +93,8 @@ class Risk(Part):
 
     reversible: bool
     reach: Literal["instance", "service"]
+    instances: InstancesInService | None = None
+    """For a step that takes an instance out of service: where live state shows which are in service."""
 
 
 class Step(Part):
@@ -93,6 +109,8 @@ class Step(Part):
     revert: Call | None = None
     verification: StepVerification
     risk: Risk
+    effect_seconds: Annotated[float, Field(gt=0)] | None = None
+    """The step is taken back after this long, unless a person renews it: isolation must not outlive its reason."""
 
     @field_validator("connector")
     @classmethod
@@ -105,15 +123,23 @@ class Step(Part):
     def _reversible_steps_revert(self) -> Step:
         if self.risk.reversible and self.revert is None:
             raise ValueError("a reversible step states its revert")
+        if self.effect_seconds is not None and self.revert is None:
+            raise ValueError("what expires must be taken back: state its revert")
+        if self.risk.reach == "instance" and self.risk.instances is None:
+            raise ValueError("a step that reaches an instance says where live state shows the instances in service")
         for call in filter(None, (self.apply, self.revert)):
             self._check(call)
+        try:
+            for item in self.preconditions:
+                _precondition(item, _AS_THEMSELVES)
+        except PermanentError as error:
+            raise ValueError(str(error)) from None
         return self
 
     def _check(self, call: Call) -> None:
-        # Each placeholder as itself: the parameters are then checked as they will be, but for the values' contents.
         kind = kind_of(self.connector)
         assert kind is not None  # noqa: S101 - its own validator ran first
-        operation = self._operation(call, {name: name for name in NAMES})
+        operation = self._operation(call, _AS_THEMSELVES)
         try:
             validate_params(kind.operations, operation)
         except PermanentError as error:
@@ -192,8 +218,10 @@ class Playbook(Part):
             target=target,
             apply=_filled(step, step.apply, values),
             revert=None if step.revert is None else _filled(step, step.revert, values),
-            preconditions=tuple(Precondition.model_validate(item.model_dump()) for item in step.preconditions),
-            verification=Verification(subjects=symptoms(incident), **step.verification.model_dump()),
+            preconditions=tuple(_precondition(item, values) for item in step.preconditions),
+            redundancy=_redundancy(step.risk.instances),
+            verification=_verification(step, incident),
+            effect_seconds=step.effect_seconds,
             tier=issue["tier"],
             issued_unix_nano=issue["issued_unix_nano"],
             expires_unix_nano=issue["issued_unix_nano"] + int(issue["validity_seconds"] * NANOS),
@@ -211,6 +239,31 @@ def symptoms(incident: Incident) -> tuple[str, ...]:
     firing = set(incident.active_subjects)
     subjects = {s.subject for s in incident.signals if s.id in cited and s.kind != "change" and s.subject in firing}
     return tuple(sorted(subjects)) or incident.active_subjects
+
+
+def _verification(step: Step, incident: Incident) -> Verification:
+    wanted = step.verification
+    names = {signal.subject: signal.name for signal in incident.signals}
+    subjects = tuple(
+        subject
+        for subject in symptoms(incident)
+        if any(fnmatchcase(names.get(subject, ""), pattern) for pattern in wanted.signals)
+    )
+    if not subjects:
+        raise PermanentError(f"step {step.name}: nothing of what fires now could show that it helped")
+    return Verification(
+        subjects=subjects,
+        stabilisation_seconds=wanted.stabilisation_seconds,
+        within_seconds=wanted.within_seconds,
+    )
+
+
+def _precondition(item: LivePrecondition, values: dict[str, str]) -> Precondition:
+    return Precondition.model_validate(render(item.model_dump(), values))
+
+
+def _redundancy(instances: InstancesInService | None) -> Redundancy | None:
+    return None if instances is None else Redundancy(pointer=instances.pointer, healthy=instances.healthy)
 
 
 def _filled(step: Step, call: Call, values: dict[str, str]) -> Operation:

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from actions.rails import Attempt, RailsSettings, RailsSnapshot
+from actions.undo import counted
 from schemas.action import ActionCommand
 from schemas.envelope import NANOS, Entity
 from schemas.errors import TemporaryError
@@ -77,7 +78,7 @@ redis.call('EXPIRE', KEYS[1], ARGV[4])
 return 0
 """
 
-# KEYS: target, playbook. ARGV: outcome, finished (ms), result, keep (ms), oldest kept (ms).
+# KEYS: target, playbook. ARGV: action, finished (ms), result, keep (ms), oldest kept (ms).
 _ENDED = """
 for index = 1, 2 do
   for _, member in ipairs(redis.call('ZRANGE', KEYS[index], 0, -1)) do
@@ -174,7 +175,12 @@ class RailsStore:
         await _ask(self._issued(keys=[self._key("attempts", command.incident_id)], args=list(arguments)))
 
     async def note_outcome(self, outcome: Outcome) -> None:
-        """Note how an action ended."""
+        """Note how an action ended; one that a person took back counts as reverted."""
+        told = counted(outcome)
+        if told is not None:
+            await self._note(told)
+
+    async def _note(self, outcome: Outcome) -> None:
         finished_unix_nano = outcome.timing.finished_unix_nano
         attempt = Attempt(
             playbook=outcome.playbook,
@@ -193,7 +199,7 @@ class RailsStore:
         keys = [self._key("ended", outcome.target.scope), self._key("playbook", outcome.playbook)]
         finished = finished_unix_nano // _MILLI
         keep = KEEP_SECONDS * 1000
-        arguments = (outcome.id, finished, str(outcome.result), keep, finished - keep)
+        arguments = (outcome.action_id, finished, str(outcome.result), keep, finished - keep)
         await _ask(self._ended(keys=keys, args=list(arguments)))
 
     def _history_facts(self, history: list[tuple[Result, int]], now_unix_nano: int) -> dict[str, Any]:

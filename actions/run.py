@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from actions.ledger import Final, Held, Lease, Progress
-from actions.steps import ExpiredError, NotAppliedError, RailError, Steps, Tools
+from actions.steps import Steps
+from actions.tools import BlockedError, ExpiredError, NotAppliedError, RailError, Tools
 from actions.verify import Judgement, Verdict
 from schemas.action import ActionCommand
 from schemas.errors import LeaseLostError, PermanentError, RefusedError, TemporaryError
@@ -27,6 +28,8 @@ HELD_POLL_SECONDS = 1.0
 
 _NOT_BETTER: tuple[Verdict, ...] = ("worse", "inconclusive")
 _NOT_TRIED = frozenset({Result.EXPIRED, Result.REFUSED})
+# Of these nothing is left at the target that could be taken back.
+_NOTHING_LEFT = frozenset({Result.REVERTED, Result.FAILED, Result.EXPIRED, Result.REFUSED})
 _PERSON_NEEDED = frozenset({Result.REVERTED, Result.UNDONE_FAILED, Result.FAILED, Result.UNKNOWN})
 
 
@@ -70,8 +73,18 @@ async def _finish(steps: Steps, received_unix_nano: int) -> Outcome:
     outcome = _outcome(steps.command, result, reason, facts)
     # First the memory, then the end: a crash in between repeats the note, which changes nothing.
     await steps.tools.rails.note_outcome(outcome)
+    await _settle_reversal(steps, result)
     await steps.lease.finish(outcome)
     return outcome
+
+
+async def _settle_reversal(steps: Steps, result: Result) -> None:
+    """Keep what can still be taken back; forget what came to nothing, or has been taken back."""
+    undoes = steps.command.undoes
+    if undoes is None and result in _NOTHING_LEFT:
+        await steps.tools.reversals.forget(steps.command.id)
+    if undoes is not None and not steps.ask_again:
+        await steps.tools.reversals.forget(undoes)
 
 
 async def _result(steps: Steps) -> tuple[Result, str]:
@@ -81,6 +94,7 @@ async def _result(steps: Steps) -> tuple[Result, str]:
         raise
     except PermanentError as error:
         steps.person_needed = isinstance(error, RailError)
+        steps.ask_again = isinstance(error, ExpiredError | BlockedError)
         return _result_of(error, touched=steps.lease.progress.touched), str(error)
     except Exception as error:
         # A bug of ours. The world may be half changed: stop, and call a person.
@@ -148,10 +162,12 @@ def _outcome(command: ActionCommand, result: Result, reason: str, facts: _Facts)
         step=command.step,
         target=command.target,
         tier=command.tier,
+        approved_by=command.approved_by,
+        undoes=command.undoes,
         result=result,
         verification=_verification(judgement, progress),
         reason=reason,
-        escalate=result in _PERSON_NEEDED or (steps is not None and steps.person_needed),
+        escalate=_escalate(command, result, steps),
         before=progress.before or {},
         after={} if steps is None else steps.after,
         evidence=() if judgement is None else judgement.evidence,
@@ -163,6 +179,15 @@ def _outcome(command: ActionCommand, result: Result, reason: str, facts: _Facts)
         ),
         executor=facts.executor,
     )
+
+
+def _escalate(command: ActionCommand, result: Result, steps: Steps | None) -> bool:
+    if result in _PERSON_NEEDED:
+        return True
+    if steps is None or steps.ask_again:
+        return False
+    # What was to be taken back and was not stays as it is: someone must know.
+    return steps.person_needed or (command.undoes is not None and result is not Result.VERIFIED)
 
 
 def _verification(judgement: Judgement | None, progress: Progress) -> Literal[Verdict, "not_run"]:

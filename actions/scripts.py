@@ -19,7 +19,18 @@ _MINE = (
 local state = redis.call('HGET', KEYS[1], 'state')
 if redis.call('HGET', KEYS[1], 'fence') ~= ARGV[1] then return {'lost'} end
 local running = state == 'running'
-local function extend() redis.call('HSET', KEYS[1], 'lease_until', now + ARGV[2]) end
+-- Whoever keeps the lease keeps the target.
+local function extend()
+  redis.call('HSET', KEYS[1], 'lease_until', now + ARGV[2])
+  local field = redis.call('HGET', KEYS[1], 'locked')
+  local held = field and redis.call('HGET', KEYS[2], field)
+  if not held then return end
+  local lock = cjson.decode(held)
+  if lock['fence'] ~= ARGV[1] then return end
+  lock['until'] = now + lock['hold']
+  redis.call('HSET', KEYS[2], field, cjson.encode(lock))
+  if redis.call('PTTL', KEYS[2]) < lock['hold'] then redis.call('PEXPIRE', KEYS[2], lock['hold']) end
+end
 """
 )
 
@@ -71,11 +82,14 @@ local held, left = conflict(KEYS[2], ARGV[3], ARGV[5])
 if held then return {'blocked', held, left} end
 local lock = cjson.decode(ARGV[6])
 lock['until'] = now + ARGV[4]
+lock['hold'] = tonumber(ARGV[4])
+lock['fence'] = ARGV[1]
 lock['holder'] = redis.call('HGET', KEYS[1], 'holder')
 redis.call('HSET', KEYS[2], ARGV[3], cjson.encode(lock))
 if redis.call('PTTL', KEYS[2]) < tonumber(ARGV[4]) then redis.call('PEXPIRE', KEYS[2], ARGV[4]) end
+redis.call('HSET', KEYS[1], 'locked', ARGV[3])
 extend()
-return {'ok'}
+return {'ok', redis.call('HLEN', KEYS[2]) - 1}
 """,
     # ARGV: ..., field, value, field, value, ...
     "record": _MINE

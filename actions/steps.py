@@ -7,20 +7,17 @@ executor. The gate (halted? stopped by a person? expired?) is passed before ever
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
 
-from actions.connectors.base import Connector, Plan, State, unmet
-from actions.controls import Controls, Scope
-from actions.ledger import Lease, Ledger
-from actions.rails import RailsSettings, evaluate
-from actions.rails_store import RailsStore
-from actions.verify import Evidence, Judgement, judge, recovered_already
+from actions.connectors.base import Connector, Plan, State
+from actions.guards import Guards
+from actions.ledger import Lease
+from actions.tools import BlockedError, NotAppliedError, Tools
+from actions.verify import Evidence, Judgement, judge
 from schemas.action import ActionCommand, Operation
 from schemas.envelope import NANOS
-from schemas.errors import LeaseLostError, PermanentError, RefusedError, TemporaryError
+from schemas.errors import LeaseLostError, PermanentError, TemporaryError
 from schemas.outcome import Result
 
 # Signals arrive once a tick, a second apart by default; a quarter of that adds little to the time to judge.
@@ -29,42 +26,6 @@ JUDGE_POLL_SECONDS = 0.25
 TRIES = 3
 # A half-done action whose target cannot be reached for this long beyond its verification needs a person.
 GIVE_UP_SECONDS = 120.0
-
-
-class ExpiredError(RefusedError):
-    """The command is older than its validity."""
-
-
-class RailError(RefusedError):
-    """A rail forbids the action, and a person is needed."""
-
-
-class NotAppliedError(PermanentError):
-    """The change did not happen, and the target was seen to be as it was."""
-
-
-class EvidenceReader(Protocol):
-    """Where evidence comes from: fills the `Evidence` it was made with."""
-
-    async def start(self, since_unix_nano: int) -> None: ...
-    async def catch_up(self) -> None: ...
-    def poll(self) -> None: ...
-    def close(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Tools:
-    """What every action of an executor needs."""
-
-    name: str
-    ledger: Ledger
-    rails: RailsStore
-    limits: RailsSettings
-    connectors: Mapping[str, Connector]
-    controls: Callable[[], Awaitable[Controls]]
-    evidence: Callable[[Evidence], EvidenceReader]
-    clock: Callable[[], int]
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
 @dataclass
@@ -77,6 +38,8 @@ class Steps:
     halted: Callable[[], bool]
     after: State = field(default_factory=dict)
     person_needed: bool = False
+    ask_again: bool = False
+    """What stood in the way will pass: another command for the same action may succeed."""
     judgement: Judgement | None = None
     judged_unix_nano: int | None = None
     # Whether no other executor can have begun this action. One that did may still be sending, its lease lost.
@@ -89,6 +52,8 @@ class Steps:
             self._first = True
         elif self.tools.clock() > self._give_up_at():
             return Result.UNKNOWN, f"half done, and out of reach for {GIVE_UP_SECONDS:g} s beyond its verification"
+        if self.command.undoes is not None:
+            return await self._undo()
         if self.lease.progress.reverting is None:
             self.judgement = await self.apply() or await self.judge()
             self.judged_unix_nano = self.tools.clock()
@@ -104,25 +69,22 @@ class Steps:
             RefusedError: a guard said no.
 
         """
-        command = self.command
-        self._check_standing()
-        await self._gate()
+        command, guards = self.command, self._guards
+        guards.standing()
+        await guards.gate()
         blocked = await self.lease.lock(command, command.verification.within_seconds + GIVE_UP_SECONDS)
         if blocked is not None:
-            raise RefusedError(f"target_free: {blocked}")
-        await self._check_rails()
-        await self._check_still_firing()
+            raise BlockedError(f"target_free: {blocked}")
+        await guards.rails()
+        await guards.still_firing()
         before = await self._connector.observe(command.apply)
-        problems = [problem for item in command.preconditions if (problem := unmet(item, before))]
-        if problems:
-            raise RefusedError(f"precondition: {'; '.join(problems)}")
-        if self._connector.plan(command.apply, before, before).satisfied:
-            raise RefusedError("the target is as desired already")
-        await self._gate()
-        exhausted = await self.tools.rails.reserve(command, self.tools.clock())
-        if exhausted is not None:
-            raise RailError(f"{exhausted}: the rate is used up")
-        await self.lease.record(before=before, applying_unix_nano=self.tools.clock())
+        guards.live_state(self._connector, before, self.lease)
+        await guards.gate()
+        await guards.reserve()
+        now = self.tools.clock()
+        # Noted before the first change: whatever happens to this executor, the effect expires and can be taken back.
+        await self.tools.reversals.note(command, before, now)
+        await self.lease.record(before=before, applying_unix_nano=now)
 
     async def apply(self) -> Judgement | None:
         """Apply what is missing, wait until it took hold. A change that does not take hold is worse than before."""
@@ -153,7 +115,7 @@ class Steps:
             # An action taken over late is judged by what was published meanwhile, not by what its first poll brings.
             await reader.catch_up()
             while True:
-                self._check_halted()
+                self._guards.not_halted()
                 reader.poll()
                 judgement = judge(self.command.verification, applied, evidence, self.tools.clock())
                 if judgement is not None:
@@ -168,8 +130,8 @@ class Steps:
         if undo is None:
             return Result.UNDONE_FAILED, f"{why}; it cannot be taken back"
         for attempt in range(1, TRIES + 1):
-            self._check_halted()
-            stops = await self._stops()
+            self._guards.not_halted()
+            stops = await self._guards.stops()
             if stops:
                 return Result.UNDONE_FAILED, f"{why}; not taken back: {stops[0]}"
             try:
@@ -182,6 +144,13 @@ class Steps:
                 await self.tools.sleep(attempt)
         return Result.UNDONE_FAILED, f"{why}; {problem}"
 
+    async def _undo(self) -> tuple[Result, str]:
+        """Take another action back: done when it holds, for there is nothing that telemetry would have to confirm."""
+        failure = await self.apply()
+        if failure is not None:
+            return Result.UNDONE_FAILED, failure.reason
+        return Result.VERIFIED, f"action {self.command.undoes} taken back for {self.command.approved_by}"
+
     async def _reverted(self, undo: Operation) -> tuple[Result, str]:
         converged = await self._connector.verify(undo, self._before)
         self.after = converged.state
@@ -192,10 +161,10 @@ class Steps:
 
     async def _change(self, attempt: int) -> None:
         """Make the change once. What it threw says little: the next observation tells whether it happened."""
-        stops = await self._stops()
+        stops = await self._guards.stops()
         if stops:
             raise self._not_applied(stops[0])
-        self._check_halted()
+        self._guards.not_halted()
         await self.lease.renew()
         try:
             await self._connector.apply(self.command.apply, self._before, self.command.id)
@@ -218,60 +187,13 @@ class Steps:
         self.after = now
         return self._connector.plan(self.command.apply, self._before, now)
 
-    async def _check_still_firing(self) -> None:
-        """Refuse to mend what has recovered by itself since the decision."""
-        evidence = Evidence(self.command.verification.subjects)
-        reader = self.tools.evidence(evidence)
-        try:
-            await reader.start(self.command.issued_unix_nano)
-            await reader.catch_up()
-        finally:
-            reader.close()
-        if recovered_already(self.command.verification, evidence):
-            raise RefusedError("still_firing: every subject has cleared since the decision")
-
-    async def _check_rails(self) -> None:
-        """Check every rail anew, under the target's lock: whatever the decision saw may have changed since."""
-        command, now = self.command, self.tools.clock()
-        snapshot = await self.tools.rails.snapshot(command.target, command.playbook, command.incident_id, now)
-        broken = [rail for rail in evaluate(command.target, snapshot, self.tools.limits, now) if not rail.check.passed]
-        reason = "; ".join(f"{rail.check.name}: {rail.check.detail}" for rail in broken)
-        if any(rail.on_failure == "escalate" for rail in broken):
-            raise RailError(reason)
-        if broken:
-            raise RefusedError(reason)
-
-    def _check_standing(self) -> None:
-        command = self.command
-        if command.tier not in {"approve", "autonomous"} or (command.tier == "approve" and not command.approved_by):
-            raise RefusedError(f"tier {command.tier} without an approval does not act")
-        if command.revert is None and not command.approved_by:
-            raise RefusedError("reversible: it cannot be taken back, so a person must approve it")
-        connector = self.tools.connectors.get(command.apply.connector)
-        if connector is None:
-            raise RefusedError(f"connector {command.apply.connector} is not configured")
-        if not connector.enabled:
-            raise RefusedError(f"connector {command.apply.connector} is read-only; enable it in the settings to act")
-
-    async def _gate(self) -> None:
-        self._check_halted()
-        late = (self.tools.clock() - self.command.expires_unix_nano) / NANOS
-        if late > 0:
-            raise ExpiredError(f"its validity ended {late:.1f} s ago")
-        stops = await self._stops()
-        if stops:
-            raise RefusedError(f"not_stopped: {'; '.join(stops)}")
-
-    async def _stops(self) -> tuple[str, ...]:
-        return (await self.tools.controls()).stops(Scope.of_command(self.command))
-
-    def _check_halted(self) -> None:
-        if self.halted():
-            raise TemporaryError("this executor is stopping or lost the partition", delay=0)
-
     def _give_up_at(self) -> int:
         begun = self.lease.progress.applying_unix_nano or 0
         return begun + int((self.command.verification.within_seconds + GIVE_UP_SECONDS) * NANOS)
+
+    @property
+    def _guards(self) -> Guards:
+        return Guards(self.command, self.tools, self.halted)
 
     @property
     def _before(self) -> State:

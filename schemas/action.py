@@ -30,8 +30,16 @@ class Precondition(Model):
     """
 
     pointer: str = Field(description="JSON pointer into the observed state; `*` stands for every array element")
+    where: dict[str, Any] = Field(default_factory=dict, description="members that an element under `*` must have")
     relation: Literal["present", "equals", "differs"]
     operand: Any = None
+
+
+class Redundancy(Model):
+    """Where the live state says which instances are in service: an action on one of them must leave enough."""
+
+    pointer: str = Field(description="names one value for every instance, e.g. /instances/*/state")
+    healthy: Any = Field(description="the value of an instance in service")
 
 
 class Verification(Model):
@@ -61,11 +69,19 @@ class ActionCommand(Record):
     apply: Operation
     revert: Operation | None = Field(description="None: irreversible, never autonomous")
     preconditions: tuple[Precondition, ...] = ()
+    redundancy: Redundancy | None = None
     verification: Verification
     tier: Tier
     approved_by: str | None = Field(default=None, description="the person, where the tier asked for one")
     issued_unix_nano: TimeUnixNano
     expires_unix_nano: TimeUnixNano
+    effect_seconds: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="its effect is taken back after this long, unless renewed"
+    )
+    undoes: str | None = Field(
+        default=None,
+        description="id of the action that this one takes back: not judged by telemetry, done when it holds",
+    )
     replay: bool = Field(default=False, description="made by a replay: executors refuse it")
 
 

@@ -9,16 +9,18 @@ from typing import Literal
 
 from pydantic import Field
 
+from schemas.action import Tier
 from schemas.envelope import Name, Record, TimeUnixNano
 
-ControlKind = Literal["approve", "reject", "stop", "resume", "feedback"]
+ControlKind = Literal["approve", "reject", "stop", "resume", "feedback", "pin", "unpin", "lift", "revert", "renew"]
 
 
 class Control(Record):
     """One thing a person said.
 
     Scope fields narrow each other; all None is global. `approve` and `reject` name a decision; `feedback` names an
-    incident.
+    incident. `pin` holds a tier in its scope until `unpin`; `lift` forgives the demotions in its scope; `revert` takes
+    back the actions in its scope, or the one named; `renew` lets the effect of the one named last for another term.
     """
 
     id: str
@@ -30,6 +32,8 @@ class Control(Record):
     playbook: Name | None = None
     incident_id: str | None = None
     decision_id: str | None = None
+    action_id: str | None = None
+    tier: Tier | None = Field(default=None, description="the tier that `pin` holds")
     verdict: Literal["true_positive", "false_positive"] | None = None
     label: Name | None = Field(default=None, description="the right class, where feedback corrects it")
     note: str = Field(default="", max_length=4096)

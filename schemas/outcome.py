@@ -14,6 +14,9 @@ from pydantic import Field
 from schemas.action import Tier
 from schemas.envelope import Entity, Model, Name, Record, TimeUnixNano, content_id
 
+# Who asks to take an action back when nobody does: the end of its effect's term.
+EXPIRY = "expiry"
+
 
 class Result(StrEnum):
     """How an action ended."""
@@ -48,6 +51,8 @@ class Outcome(Record):
     step: Name
     target: Entity
     tier: Tier = Field(description="tier it was carried out at")
+    approved_by: str | None = Field(default=None, description="the person who approved it, or asked for it")
+    undoes: str | None = Field(default=None, description="id of the action that this one took back")
     result: Result
     verification: Literal["better", "worse", "inconclusive", "not_run"]
     reason: str

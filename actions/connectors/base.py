@@ -2,8 +2,9 @@
 
 The executor calls `observe` (what is there now), `plan` (what is missing), `apply` (do it), `verify` (did it take
 hold) and `revert` (put back what was there). A connector declares the permissions it needs and writes nothing until
-its settings enable it. Parameters are data: the only indirection in them is `{"$state": "/pointer"}`, a part of the
-target's state as it was before the first change.
+its settings enable it. Parameters are data: the only indirections in them are `{"$state": "/pointer"}`, a part of the
+target's state as it was before the first change, and `{"$count": "/pointer", "plus": n, "at_most": m}`, how many parts
+it names.
 """
 
 from __future__ import annotations
@@ -136,7 +137,7 @@ def validate_params(operations: Mapping[str, type[Params]], operation: Operation
 
 
 def resolve(value: Any, state: State) -> Any:
-    """Replace every `{"$state": "/pointer"}` in `value` by that part of `state`.
+    """Replace every `{"$state": ...}` and `{"$count": ...}` in `value` by what it says about `state`.
 
     Raises:
         PermanentError: the state has no such part.
@@ -145,27 +146,41 @@ def resolve(value: Any, state: State) -> Any:
     if isinstance(value, Mapping):
         if set(value) == {"$state"}:
             return _one(state, str(value["$state"]))
+        if "$count" in value and set(value) <= {"$count", "plus", "at_most"}:
+            return _count(state, value)
         return {key: resolve(item, state) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [resolve(item, state) for item in value]
     return value
 
 
-def select(document: Any, pointer: str) -> list[Any]:
-    """Find what a JSON pointer (RFC 6901, and `*` for every element of an array) names; nothing if it is absent."""
+def select(document: Any, pointer: str, where: Mapping[str, Any] | None = None) -> list[Any]:
+    """Find what a JSON pointer (RFC 6901, and `*` for elements of an array) names; nothing if it is absent.
+
+    Of the elements under `*` those are meant that have all members of `where`; all when it is empty.
+    """
     found = [document]
     for step in pointer.split("/")[1:]:
-        found = [child for parent in found for child in _children(parent, step)]
+        found = [child for parent in found for child in _children(parent, step, where or {})]
     return found
 
 
-def _children(parent: Any, step: str) -> list[Any]:
+def _children(parent: Any, step: str, where: Mapping[str, Any]) -> list[Any]:
     if isinstance(parent, list):
         if step == "*":
-            return parent
+            return [element for element in parent if _has(element, where)]
         return [parent[int(step)]] if step.isdecimal() and int(step) < len(parent) else []
     name = step.replace("~1", "/").replace("~0", "~")
     return [parent[name]] if isinstance(parent, Mapping) and name in parent else []
+
+
+def _has(element: Any, members: Mapping[str, Any]) -> bool:
+    return not members or (isinstance(element, Mapping) and all(element.get(k) == v for k, v in members.items()))
+
+
+def _count(state: State, wanted: Mapping[str, Any]) -> int:
+    count = len(select(state, str(wanted["$count"]))) + int(wanted.get("plus", 0))
+    return min(count, int(wanted.get("at_most", count)))
 
 
 def _one(state: State, pointer: str) -> Any:
@@ -175,15 +190,9 @@ def _one(state: State, pointer: str) -> Any:
     return found[0]
 
 
-def all_equal(state: State, pointer: str, wanted: Any) -> bool:
-    """Whether the pointer names at least one part of `state` and all it names equal `wanted`."""
-    found = select(state, pointer)
-    return bool(found) and all(part == wanted for part in found)
-
-
 def unmet(precondition: Precondition, state: State) -> str | None:
     """Say why a precondition does not hold of `state`; None when it does."""
-    found = [part for part in select(state, precondition.pointer) if part is not None]
+    found = [part for part in select(state, precondition.pointer, precondition.where) if part is not None]
     if not found:
         return f"{precondition.pointer} is absent"
     if precondition.relation == "present":

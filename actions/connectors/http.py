@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import httpx
 import orjson
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from actions.connectors.base import (
     MAX_STATE_BYTES,
@@ -27,7 +27,6 @@ from actions.connectors.base import (
     Permission,
     Plan,
     State,
-    all_equal,
     resolve,
     select,
 )
@@ -57,10 +56,34 @@ Segments = Annotated[tuple[Annotated[str, AfterValidator(_safe_segment)], ...], 
 
 
 class Desired(Params):
-    """One part of the state and the value it must have: a literal or `{"$state": "/pointer"}`."""
+    """One part of the state and what it must be: `equals` a value, or of a `count`. Either may refer to the state."""
 
     pointer: Annotated[str, Field(pattern="^/")]
-    equals: Any
+    where: dict[str, Any] = Field(default_factory=dict, description="members that an element under `*` must have")
+    equals: Any = None
+    count: Any = None
+
+    @model_validator(mode="after")
+    def _one_of_two(self) -> Desired:
+        if len(self.model_fields_set & {"equals", "count"}) != 1:
+            raise ValueError("give either equals or count")
+        return self
+
+    def unmet(self, before: State, now: State) -> str | None:
+        """Say what is missing of it, if anything."""
+        found = select(now, self.pointer, self.where)
+        if "count" in self.model_fields_set:
+            count = resolve(self.count, before)
+            return None if len(found) == count else f"{self.pointer} are {len(found)}, not {count}"
+        wanted = resolve(self.equals, before)
+        if found and all(part == wanted for part in found):
+            return None
+        return f"{self.pointer} is not {wanted!r:.100}"
+
+    def changed(self, before: State, now: State) -> bool:
+        """Whether this part of the state is another than before."""
+        here, there = select(now, self.pointer, self.where), select(before, self.pointer, self.where)
+        return len(here) != len(there) if "count" in self.model_fields_set else here != there
 
 
 class SetParams(Params):
@@ -115,7 +138,7 @@ class HttpConnector(Connector):
         params = self._set(operation)
         missing = _missing(params.desired, before, now)
         change = {"method": params.method, "path": _path(params.write), "body": resolve(params.body, before)}
-        changed = any(select(now, item.pointer) != select(before, item.pointer) for item in params.desired)
+        changed = any(item.changed(before, now) for item in params.desired)
         summary = "; ".join(missing) or "already as desired"
         return Plan(satisfied=not missing, drifted=bool(missing) and changed, summary=summary, change=change)
 
@@ -223,5 +246,4 @@ def _state(answer: bytes, params: SetParams) -> State:
 
 
 def _missing(desired: tuple[Desired, ...], before: State, now: State) -> list[str]:
-    wanted = [(item.pointer, resolve(item.equals, before)) for item in desired]
-    return [f"{pointer} is not {value!r:.100}" for pointer, value in wanted if not all_equal(now, pointer, value)]
+    return [problem for item in desired if (problem := item.unmet(before, now)) is not None]

@@ -19,8 +19,9 @@ from actions.controls import Controls
 from actions.ledger import Ledger
 from actions.rails import RailsSettings, RailsSnapshot
 from actions.rails_store import RailsStore
+from actions.reversals import Reversals
 from actions.run import carry_out
-from actions.steps import Tools
+from actions.tools import Tools
 from actions.verify import Evidence
 from schemas.action import ActionCommand, Operation
 from schemas.control import Control
@@ -57,6 +58,14 @@ class Schedule:
         while quiet < QUIET_TURNS:
             await asyncio.sleep(0)
             quiet = 0 if self.asking else quiet + 1
+
+    async def count(self, asking: Coroutine[Any, Any, T]) -> T:
+        """Note that Redis is being asked, so that nothing else goes on before it has answered."""
+        self.asking += 1
+        try:
+            return await asking
+        finally:
+            self.asking -= 1
 
     async def step(self, choice: int) -> None:
         self._waiting = [turn for turn in self._waiting if not turn.done()]
@@ -169,20 +178,27 @@ class CountedRails(RailsStore):
     schedule: Schedule
 
     async def snapshot(self, target: Entity, playbook: str, incident_id: str, now_unix_nano: int) -> RailsSnapshot:
-        return await self._counted(super().snapshot(target, playbook, incident_id, now_unix_nano))
+        return await self.schedule.count(super().snapshot(target, playbook, incident_id, now_unix_nano))
 
     async def reserve(self, command: ActionCommand, now_unix_nano: int) -> str | None:
-        return await self._counted(super().reserve(command, now_unix_nano))
+        return await self.schedule.count(super().reserve(command, now_unix_nano))
 
     async def note_outcome(self, outcome: Outcome) -> None:
-        await self._counted(super().note_outcome(outcome))
+        await self.schedule.count(super().note_outcome(outcome))
 
-    async def _counted(self, asking: Coroutine[Any, Any, T]) -> T:
-        self.schedule.asking += 1
-        try:
-            return await asking
-        finally:
-            self.schedule.asking -= 1
+
+class CountedReversals(Reversals):
+    """Tells the schedule when Redis is being asked."""
+
+    def __init__(self, redis: Redis, *, prefix: str, schedule: Schedule) -> None:
+        super().__init__(redis, prefix=prefix)
+        self._schedule = schedule
+
+    async def note(self, command: ActionCommand, before: dict[str, Any], now_unix_nano: int) -> None:
+        await self._schedule.count(super().note(command, before, now_unix_nano))
+
+    async def forget(self, action_id: str) -> None:
+        await self._schedule.count(super().forget(action_id))
 
 
 class Interleaving:
@@ -209,6 +225,7 @@ class Interleaving:
             ledger=self.ledger,
             rails=rails,
             limits=limits,
+            reversals=CountedReversals(redis, prefix=prefix, schedule=self.schedule),
             connectors={"http.deployments": SimulatedConnector(self.target, self.schedule)},
             controls=self._controls,
             evidence=lambda evidence: SimulatedTelemetry(evidence, self.target, self.schedule, next(self._fates)),

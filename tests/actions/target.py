@@ -20,6 +20,7 @@ class DeploymentTarget:
         self.version = "2"
         self.known_good: str | None = "1"
         self.running = ["2", "2"]
+        self.isolated: set[str] = set()
         self.generation = 1
         self.effects: list[str] = []
         self.keys: dict[str, str] = {}
@@ -35,6 +36,8 @@ class DeploymentTarget:
         application = web.Application()
         application.router.add_get("/v1/services/{service}", self._get)
         application.router.add_put("/v1/services/{service}/version", self._put)
+        application.router.add_put("/v1/services/{service}/scale", self._scale)
+        application.router.add_put("/v1/instances/{instance}/isolation", self._isolate)
         return application
 
     def state(self) -> dict[str, Any]:
@@ -42,8 +45,23 @@ class DeploymentTarget:
             "version": self.version,
             "known_good_version": self.known_good,
             "generation": self.generation,
-            "instances": [{"name": f"i{index}", "version": version} for index, version in enumerate(self.running)],
+            "instances": [self._instance(f"i{index}", version) for index, version in enumerate(self.running)],
         }
+
+    def _instance(self, name: str, version: str) -> dict[str, str]:
+        return {"id": name, "version": version, "state": "isolated" if name in self.isolated else "serving"}
+
+    async def _scale(self, request: web.Request) -> web.Response:
+        wanted = (await request.json())["instances"]
+        self.running = (self.running + [self.version] * wanted)[:wanted]
+        self.effects.append(f"scale {wanted}")
+        return web.json_response(self.state(), status=202)
+
+    async def _isolate(self, request: web.Request) -> web.Response:
+        name, isolated = request.match_info["instance"], (await request.json())["isolated"]
+        self.isolated = self.isolated | {name} if isolated else self.isolated - {name}
+        self.effects.append(f"{'isolate' if isolated else 'restore'} {name}")
+        return web.json_response(self.state())
 
     async def _get(self, request: web.Request) -> web.Response:
         self.gets += 1

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actions.autonomy import EarningSettings, Reliability, fold
+from actions.autonomy import EarningSettings, Reliability, fold, lift
 from schemas.action import Tier
-from schemas.outcome import Outcome, Result, Timing
+from schemas.outcome import EXPIRY, Outcome, Result, Timing
 from tests.actions.builders import SERVICE, T0
 
 EARNING = EarningSettings()
@@ -79,6 +79,30 @@ def test_a_demotion_starts_from_the_tier_it_was_done_at() -> None:
 @pytest.mark.parametrize("result", [Result.EXPIRED, Result.REFUSED])
 def test_what_was_not_tried_says_nothing(result: Result) -> None:
     assert record(result) == EMPTY
+
+
+def undone(by: str, result: Result = Result.VERIFIED) -> Outcome:
+    changes = {"undoes": "action-1", "approved_by": by, "tier": "approve", "step": "rollback-undo"}
+    return outcome(result, 77).model_copy(update=changes)
+
+
+def test_what_a_person_took_back_was_wrong() -> None:
+    found = fold(record(*[Result.VERIFIED] * 20), undone("ada"))
+    assert (found.cap, found.failures) == ("recommend", 1)
+    assert "action-1 ended reverted" in found.because
+
+
+def test_that_an_effect_expired_or_an_undo_failed_says_nothing() -> None:
+    before = record(Result.VERIFIED)
+    assert fold(before, undone(EXPIRY)) == before
+    assert fold(before, undone("ada", Result.UNDONE_FAILED)) == before
+
+
+def test_a_person_may_forgive_a_demotion_but_not_one_to_come() -> None:
+    demoted = record(Result.REVERTED)
+    assert lift(demoted, T0 + 1).cap is None
+    assert lift(demoted, T0) == demoted
+    assert lift(EMPTY, T0) == EMPTY
 
 
 @given(st.lists(st.tuples(st.sampled_from(list(Result)), st.integers(0, 5)), max_size=20))

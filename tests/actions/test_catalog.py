@@ -25,7 +25,7 @@ def line_of(text: str, part: str) -> int:
 
 
 def test_the_shipped_playbooks_are_sound() -> None:
-    assert "rollback-deployment" in {playbook.name for playbook in load()}
+    assert {playbook.name for playbook in load()} == {"rollback-deployment", "isolate-instance", "scale-out"}
 
 
 CASES = [
@@ -91,6 +91,23 @@ def test_a_reversible_step_states_its_revert() -> None:
     head, _, rest = TEXT.partition("    revert:\n")
     text = head + rest[rest.index("    # 5 s:") :]
     assert "states its revert" in faults(text)[0]
+
+
+ISOLATE = (SHIPPED / "isolate-instance.yaml").read_text()
+
+
+def test_what_expires_or_takes_an_instance_out_says_how() -> None:
+    no_revert = ISOLATE.replace("    revert:", "    reverse:", 1)
+    assert any("reverse: Extra inputs" in fault for fault in faults(no_revert))
+    head, _, rest = ISOLATE.partition("    revert:\n")
+    irreversible = (head + rest[rest.index("    # 5 s:") :]).replace("reversible: true", "reversible: false")
+    assert "what expires must be taken back" in faults(irreversible)[0]
+    blind = ISOLATE.replace("      instances: {pointer: /instances/*/state, healthy: serving}\n", "")
+    assert "says where live state shows" in faults(blind)[0]
+    assert (
+        "is unknown"
+        in faults(ISOLATE.replace('where: {id: "{target.instance}"}, relation', 'where: {id: "{it}"}, relation'))[0]
+    )
 
 
 def test_steps_have_distinct_names() -> None:

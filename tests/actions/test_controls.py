@@ -65,5 +65,45 @@ def test_the_order_of_reading_does_not_matter_and_repeats_change_nothing() -> No
     assert words == "stopped by ada for service checkout"
 
 
+def folded(*controls: Control) -> Controls:
+    found = Controls()
+    for item in controls:
+        found.add(item)
+    return found
+
+
+def test_the_narrowest_pin_holds_until_it_is_taken_out() -> None:
+    everywhere, here = control("pin", 3, tier="observe"), control("pin", 1, service="checkout", tier="approve")
+    assert folded().pin(HERE) is None
+    assert folded(everywhere).pin(HERE) == "observe"
+    assert folded(here, everywhere).pin(HERE) == "approve"
+    assert folded(here, everywhere, control("unpin", 2, service="checkout")).pin(HERE) == "observe"
+    assert folded(here, everywhere, control("unpin", 4)).pin(HERE) is None
+    assert folded(control("pin", 1, service="payment", tier="approve")).pin(HERE) is None
+
+
+def test_of_two_pins_in_one_scope_the_later_holds() -> None:
+    first, second = control("pin", 1, tier="autonomous"), control("pin", 2, tier="observe")
+    assert folded(second, first).pin(HERE) == "observe"
+
+
+def test_a_wish_to_revert_is_about_what_was_done_before_it() -> None:
+    wish = control("revert", 5, service="checkout")
+    assert folded(wish).revert(HERE, "action-1", T0 + 4) == wish
+    assert folded(wish).revert(HERE, "action-1", T0 + 5) is None
+    named = control("revert", 5, action_id="action-1")
+    assert folded(named).revert(HERE, "action-1", T0) == named
+    assert folded(named).revert(HERE, "action-2", T0) is None
+    assert folded(wish).wishes_since(T0)
+    assert not folded(wish).wishes_since(T0 + 5)
+
+
+def test_renewals_and_forgiveness_are_dated() -> None:
+    found = folded(control("renew", 5, action_id="action-1"), control("lift", 7, playbook="rollback-deployment"))
+    assert (found.renewed(HERE, "action-1"), found.renewed(HERE, "action-2")) == (T0 + 5, 0)
+    assert found.lifted(HERE) == T0 + 7
+    assert folded().lifted(HERE) == 0
+
+
 def test_approvals_and_feedback_stop_nothing() -> None:
     assert not stopped(control("approve", 1), control("reject", 2), control("feedback", 3))

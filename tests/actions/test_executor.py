@@ -12,6 +12,7 @@ import pytest
 from actions.connectors.settings import ConnectorsSettings
 from actions.ledger import Lease
 from actions.rails import RailsSettings
+from schemas.action import ActionCommand, Verification
 from schemas.codec import encode
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Rejection
@@ -19,8 +20,9 @@ from schemas.outcome import Outcome, Result
 from schemas.topics import ACTIONS, CONTROLS, DEAD_LETTERS
 from streams.embedded import EmbeddedValkey
 from streams.server_process import free_port
-from tests.actions.builders import seconds
+from tests.actions.builders import LATENCY, seconds
 from tests.actions.target import DeploymentTarget
+from tests.actions.test_undo import isolation
 from tests.actions.world import World, now_command, until
 from tests.parts import Broker
 
@@ -430,3 +432,60 @@ async def test_two_executors_share_the_work_without_doubling_it(world: World) ->
     assert sorted(outcome.result for outcome in outcomes) == ["refused", "refused", "verified"]
     assert world.target.effects == ["1"]
     assert encode(outcomes[0])
+
+
+async def test_a_person_takes_an_action_back_even_while_all_is_stopped(world: World) -> None:
+    async with world.executor():
+        world.ask(now_command())
+        assert (await recovered(world)).result is Result.VERIFIED
+        world.say("stop")
+        world.say("revert", service="checkout")
+        _, outcome = await world.outcomes(count=2)
+    assert (outcome.result, outcome.undoes, outcome.approved_by) == (Result.VERIFIED, now_command().id, "ada")
+    assert world.target.effects == ["1", "2"]
+
+
+async def test_what_someone_changed_since_is_not_taken_back(world: World) -> None:
+    async with world.executor():
+        world.ask(now_command())
+        await recovered(world)
+        world.target._set("someone-else", "3")
+        world.say("revert")
+        _, outcome = await world.outcomes(count=2)
+    assert (outcome.result, outcome.escalate) == (Result.REFUSED, True)
+    assert "changed by someone else" in outcome.reason
+    assert world.target.effects == ["1", "3"]
+
+
+def isolated(**changes: Any) -> ActionCommand:
+    quick = Verification(subjects=(LATENCY,), stabilisation_seconds=0.2, within_seconds=3)
+    stamped = {"issued_unix_nano": time_ns(), "expires_unix_nano": time_ns() + seconds(60), "verification": quick}
+    return isolation().model_copy(update=stamped | changes)
+
+
+async def test_an_isolation_expires_by_itself(world: World) -> None:
+    world.target.running = ["2", "2", "2"]
+    async with world.executor():
+        world.ask(isolated(effect_seconds=2))
+        assert (await recovered(world)).result is Result.VERIFIED
+        _, outcome = await world.outcomes(count=2)
+    assert (outcome.result, outcome.approved_by) == (Result.VERIFIED, "expiry")
+    assert world.target.effects == ["isolate i0", "restore i0"]
+
+
+async def test_the_last_instances_of_a_service_are_left_alone(world: World) -> None:
+    async with world.executor():
+        world.ask(isolated())
+        (outcome,) = await world.outcomes()
+    assert (outcome.result, outcome.escalate, world.target.effects) == (Result.REFUSED, True, [])
+    assert "redundancy_kept: 1 of 2 instances would stay in service" in outcome.reason
+
+
+async def test_an_action_that_was_taken_back_at_once_is_not_taken_back_later(world: World) -> None:
+    world.target.running = ["2", "2", "2"]
+    async with world.executor():
+        world.ask(isolated(effect_seconds=4))
+        (outcome,) = await world.outcomes()
+        assert outcome.result is Result.REVERTED
+        assert len(await world.outcomes(count=2, within=4)) == 1
+    assert world.target.effects == ["isolate i0", "restore i0"]

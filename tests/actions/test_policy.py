@@ -16,7 +16,7 @@ from schemas.envelope import Entity
 from schemas.errors import RefusedError
 from schemas.incident import Classification, RootCause
 from schemas.outcome import Result
-from tests.actions.builders import AUTONOMOUS, REGRESSION, SERVICE, T0, decision, incident, seconds, signal
+from tests.actions.builders import AUTONOMOUS, LATENCY, REGRESSION, SERVICE, T0, decision, incident, seconds, signal
 
 
 def granted(tier: Tier, **more: Tier) -> PolicySettings:
@@ -129,7 +129,7 @@ def test_a_cause_elsewhere_is_not_mended_here() -> None:
 
 
 def irreversible() -> Catalog:
-    shipped = (next(iter(load()))).model_dump(mode="json")
+    shipped = next(playbook for playbook in load() if playbook.name == "rollback-deployment").model_dump(mode="json")
     step = shipped["steps"][0]
     step["revert"], step["risk"]["reversible"] = None, False
     return Catalog([parse(yaml.safe_dump(shipped), "irreversible.yaml")])
@@ -140,6 +140,22 @@ def test_what_cannot_be_taken_back_is_never_autonomous() -> None:
     for rails in (RailsSnapshot(), RailsSnapshot(pin="autonomous")):
         found = decide(about, irreversible(), AUTONOMOUS, now_unix_nano=T0, previous_hash="", rails=rails)
         assert (found.verdict, found.tier) == ("ask", "autonomous")
+
+
+def test_only_what_the_playbook_names_must_recover() -> None:
+    surge = REGRESSION.model_copy(update={"label": "traffic_surge", "prediction_set": ("traffic_surge",)})
+    traffic = signal("requests-of-checkout")
+    about = incident(
+        classification=surge,
+        signals=(traffic, signal(LATENCY)),
+        active_subjects=(traffic.subject, LATENCY),
+    )
+    grants = PolicySettings(grants=(Grant(tier="autonomous"),))
+    (command,) = decision(about, grants).actions
+    assert command.verification.subjects == (LATENCY,)
+    unfelt = decision(incident(classification=surge, signals=(traffic,), active_subjects=(traffic.subject,)), grants)
+    assert (unfelt.verdict, unfelt.actions) == ("escalate", ())
+    assert "nothing of what fires now could show that it helped" in unfelt.reason
 
 
 def attempt(result: Result | None, until: int = T0 + seconds(600), step: str = "rollback") -> RailsSnapshot:
