@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from actions.connectors.base import Connector, State, select, unmet
-from actions.controls import Scope
+from actions.controls import Controls, Scope
 from actions.ledger import Lease
 from actions.rails import Rail, evaluate, redundancy_kept
 from actions.tools import ExpiredError, RailError, Tools
@@ -47,13 +47,20 @@ class Guards:
         late = (self.tools.clock() - self.command.expires_unix_nano) / NANOS
         if late > 0:
             raise ExpiredError(f"its validity ended {late:.1f} s ago")
-        stops = await self.stops()
+        controls = await self.tools.controls()
+        stops = self._holding(controls)
         if stops:
             raise RefusedError(f"not_stopped: {'; '.join(stops)}")
+        pin = controls.pin(Scope.of_command(self.command))
+        if pin is not None and not self.command.approved_by and pin != "autonomous":
+            raise RefusedError(f"tier: pinned to {pin} since it was decided")
 
     async def stops(self) -> tuple[str, ...]:
-        """Say which stops hold. None do for an undo: who stops everything next wants it back as it was."""
-        controls = await self.tools.controls()
+        """Say which stops hold."""
+        return self._holding(await self.tools.controls())
+
+    def _holding(self, controls: Controls) -> tuple[str, ...]:
+        # None holds an undo: who stops everything next wants it back as it was.
         return () if self.command.undoes else controls.stops(Scope.of_command(self.command))
 
     def not_halted(self) -> None:

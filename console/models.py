@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from schemas.action import ActionCommand
+from schemas.action import ActionCommand, Tier
 from schemas.control import Control, ControlKind
 from schemas.decision import Decision, Verdict
 from schemas.envelope import Model, Name, TimeUnixNano
@@ -128,6 +128,11 @@ _ABOUT: dict[ControlKind, tuple[frozenset[str], frozenset[str]]] = {
     "feedback": (frozenset({"incident_id", "verdict", "label"}), frozenset({"incident_id"})),
     "stop": (frozenset({"environment", "service", "playbook", "incident_id"}), frozenset()),
     "resume": (frozenset({"environment", "service", "playbook", "incident_id"}), frozenset()),
+    "pin": (frozenset({"environment", "service", "playbook", "incident_id", "tier"}), frozenset({"tier"})),
+    "unpin": (frozenset({"environment", "service", "playbook", "incident_id"}), frozenset()),
+    "lift": (frozenset({"environment", "service", "playbook"}), frozenset()),
+    "revert": (frozenset({"environment", "service", "playbook", "incident_id", "action_id"}), frozenset()),
+    "renew": (frozenset({"action_id"}), frozenset({"action_id"})),
 }
 
 
@@ -143,6 +148,8 @@ class ControlRequest(BaseModel):
     playbook: Plain | None = None
     incident_id: Id | None = None
     decision_id: Id | None = None
+    action_id: Id | None = None
+    tier: Tier | None = None
     verdict: Literal["true_positive", "false_positive"] | None = None
     label: Plain | None = None
     note: str = Field(default="", max_length=4096)

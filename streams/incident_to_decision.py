@@ -13,13 +13,14 @@ from functools import partial
 
 from pydantic import Field
 
-from actions.autonomy import Reliability, fold
+from actions.autonomy import Reliability, fold, lift
 from actions.catalog import Catalog, load
 from actions.controls import Controls, Scope
 from actions.policy import decide
 from actions.rails import Attempt, RailsSettings, RailsSnapshot
 from actions.rails_store import LOST_AFTER_SECONDS, RailsStore
 from actions.settings import PolicySettings
+from actions.undo import counted
 from schemas.action import ActionCommand
 from schemas.control import Control
 from schemas.decision import Decision
@@ -36,6 +37,8 @@ HOUR_NANOS = 3600 * NANOS
 MAX_ENDINGS = 64
 
 _SUCCESS = frozenset({Result.VERIFIED})
+# What people say that stays in force.
+_STANDING = frozenset({"stop", "resume", "pin", "unpin", "lift"})
 _NOT_TRIED = frozenset({Result.EXPIRED, Result.REFUSED})
 
 
@@ -88,7 +91,8 @@ class Decide(RecordKernel):
         if isinstance(record, Incident):
             return [*self._consider(record), Keep(record)]
         if isinstance(record, ActionCommand):
-            self._note_issued(record.target.scope, [record])
+            if record.undoes is None:
+                self._note_issued(record.target.scope, [record])
         elif isinstance(record, Outcome):
             self._learn(record)
         else:
@@ -133,9 +137,12 @@ class Decide(RecordKernel):
             self._policy,
             now_unix_nano=incident.updated_unix_nano,
             previous_hash=memory.previous_hash,
-            records=memory.records,
+            records={name: self._forgiven(record) for name, record in memory.records.items()},
             rails=self._rails(incident, memory),
         )
+
+    def _forgiven(self, record: Reliability) -> Reliability:
+        return lift(record, self._controls.lifted(Scope(record.environment, record.service, record.playbook)))
 
     def _rails(self, incident: Incident, memory: ScopeMemory) -> RailsSnapshot:
         now, limits = incident.updated_unix_nano, self._policy.rails
@@ -149,6 +156,7 @@ class Decide(RecordKernel):
             known_services=len(self._scopes.keys() | self._open.keys()),
             storm_until_unix_nano=self._storm_until(limits),
             stops=self._controls.stops(here),
+            pin=self._controls.pin(here),
             target_actions_last_hour=_tried_since(memory.endings, now - HOUR_NANOS),
             attempts=tuple(_with_results(memory)),
             playbook_failures_in_window=_streaks(of_playbook, limits, now)["failures_in_window"],
@@ -162,7 +170,10 @@ class Decide(RecordKernel):
         storms = [last for first, last in zip(times, times[many - 1 :], strict=False) if last - first <= window]
         return storms[-1] + int(limits.storm_cooldown_seconds * NANOS) if storms else None
 
-    def _learn(self, outcome: Outcome) -> None:
+    def _learn(self, told: Outcome) -> None:
+        outcome = counted(told)
+        if outcome is None:
+            return
         scope = outcome.target.scope
         memory = self._scopes.get(scope, ScopeMemory())
         if any(ending.id == outcome.id for ending in memory.endings):
@@ -176,12 +187,12 @@ class Decide(RecordKernel):
         self._scopes[scope] = memory.model_copy(
             update={
                 "endings": (*memory.endings, _ending(outcome))[-MAX_ENDINGS:],
-                "records": {**memory.records, outcome.playbook: fold(record, outcome)},
+                "records": {**memory.records, outcome.playbook: fold(record, told)},
             }
         )
 
     def _hear(self, control: Control) -> None:
-        if control.kind in {"stop", "resume"}:
+        if control.kind in _STANDING:
             self._controls.add(control)
             key = f"{control.kind} {Scope.of(control)}"
             known = self._said.get(key)
@@ -220,8 +231,12 @@ def _attempt(command: ActionCommand) -> Attempt:
 def _with_results(memory: ScopeMemory) -> Iterable[Attempt]:
     """Give what was asked for on behalf of the incident, each with its result of the same decision, if any."""
     ended = {(ending.action_id, ending.decision_id): ending.result for ending in memory.endings}
+    # Taken back by a person, which is a decision of its own.
+    reverted = {ending.action_id for ending in memory.endings if ending.result is Result.REVERTED}
     for attempt in memory.issued:
-        yield attempt.model_copy(update={"result": ended.get((attempt.action_id, attempt.decision_id))})
+        result = ended.get((attempt.action_id, attempt.decision_id))
+        undone = attempt.action_id in reverted
+        yield attempt.model_copy(update={"result": Result.REVERTED if undone else result})
 
 
 def _ending(outcome: Outcome) -> Ending:

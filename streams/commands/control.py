@@ -1,4 +1,4 @@
-"""Commands that say something to the arc: stop, resume, approve, reject. They write to the controls topic."""
+"""Commands that say something to the arc: stops, pins, reverts, approvals. They write to the controls topic."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from schemas.action import Tier
 from schemas.control import Control, ControlKind
 from schemas.decision import Decision
 from schemas.envelope import content_id
@@ -37,6 +38,51 @@ def resume(
     _say("resume", by, note, environment=environment, service=service, playbook=playbook)
 
 
+def pin(  # noqa: PLR0917 - typer calls it by name
+    tier: Annotated[Tier, typer.Argument(help="The tier to hold.")],
+    environment: Environment = None,
+    service: Service = None,
+    playbook: Playbook = None,
+    by: By = None,
+    note: Note = "",
+) -> None:
+    """Hold a tier, whatever was granted or earned, until `unpin`."""
+    _say("pin", by, note, environment=environment, service=service, playbook=playbook, tier=tier)
+
+
+def unpin(
+    environment: Environment = None, service: Service = None, playbook: Playbook = None, by: By = None, note: Note = ""
+) -> None:
+    """Lift the pins of a scope and of everything within it."""
+    _say("unpin", by, note, environment=environment, service=service, playbook=playbook)
+
+
+def lift(
+    environment: Environment = None, service: Service = None, playbook: Playbook = None, by: By = None, note: Note = ""
+) -> None:
+    """Forgive the demotions of a scope: what was granted there counts again."""
+    _say("lift", by, note, environment=environment, service=service, playbook=playbook)
+
+
+def revert(  # noqa: PLR0917 - typer calls it by name
+    action: Annotated[str | None, typer.Argument(help="Id of the action; all actions of the scope without it.")] = None,
+    environment: Environment = None,
+    service: Service = None,
+    playbook: Playbook = None,
+    by: By = None,
+    note: Note = "",
+) -> None:
+    """Take an action back, or all of a scope that still can be. Counts against the playbook."""
+    if not any((action, environment, service, playbook)):
+        raise PermanentError("name an action or a scope: everything at once is not taken back")
+    _say("revert", by, note, environment=environment, service=service, playbook=playbook, action_id=action)
+
+
+def renew(action: Annotated[str, typer.Argument(help="Id of the action.")], by: By = None, note: Note = "") -> None:
+    """Let what an action did last for another term, counted from now."""
+    _say("renew", by, note, action_id=action)
+
+
 def approve(decision: DecisionId, by: By = None, note: Note = "") -> None:
     """Approve what a decision asks for."""
     _answer("approve", decision, by, note)
@@ -49,7 +95,7 @@ def reject(decision: DecisionId, by: By = None, note: Note = "") -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Register these commands."""
-    for command in (stop, resume, approve, reject):
+    for command in (stop, resume, pin, unpin, lift, revert, renew, approve, reject):
         app.command()(command)
 
 

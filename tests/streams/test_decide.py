@@ -15,7 +15,7 @@ from schemas.control import Control, ControlKind
 from schemas.decision import Decision
 from schemas.envelope import NANOS
 from schemas.incident import Classification, Incident
-from schemas.outcome import Outcome, Result, Timing, outcome_id
+from schemas.outcome import EXPIRY, Outcome, Result, Timing, outcome_id
 from schemas.topics import ACTIONS, CONTROLS, DECISIONS, INCIDENTS, LEARNING, Topic
 from streams.decision_to_action import Act
 from streams.embedded import EmbeddedValkey
@@ -65,7 +65,48 @@ def control(kind: ControlKind, at: int = T0, **about: Any) -> Control:
 
 
 def revision(number: int, **changes: Any) -> Incident:
-    return incident(revision=number, updated_unix_nano=T0 + number * NANOS, **changes)
+    return incident(**{"revision": number, "updated_unix_nano": T0 + number * NANOS, **changes})
+
+
+def undone(of: ActionCommand, by: str = "ada") -> Outcome:
+    changes = {"id": "undone", "action_id": "undo", "decision_id": "undo", "undoes": of.id, "approved_by": by}
+    return outcome(of, finished=T0 + seconds(30)).model_copy(update=changes)
+
+
+class TestWhatPeopleSay:
+    def test_a_pin_holds_until_it_is_taken_out(self) -> None:
+        kernel = decide()
+        take(kernel, CONTROLS, control("pin", T0, service="checkout", tier="observe"))
+        assert take(kernel, INCIDENTS, revision(1))[0].verdict == "observe"
+        take(kernel, CONTROLS, control("unpin", T0 + 1, service="checkout"))
+        assert take(decide(state=kernel.snapshot()), INCIDENTS, revision(2, id="incident-2"))[0].verdict == "act"
+
+    def test_an_action_that_a_person_took_back_demotes_and_is_not_done_again(self) -> None:
+        kernel = decide()
+        (acted,) = take(kernel, INCIDENTS, revision(1))
+        take(kernel, LEARNING, outcome(acted.actions[0]))
+        take(kernel, ACTIONS, acted.actions[0].model_copy(update={"id": "undo", "undoes": acted.actions[0].id}))
+        take(kernel, LEARNING, undone(acted.actions[0]))
+        far = T0 + seconds(3600)
+        (again,) = take(kernel, INCIDENTS, revision(2, severity="low", active_subjects=()), revision(3))[1:]
+        assert again.verdict == "observe", "it backs off"
+        (later,) = take(kernel, INCIDENTS, revision(4, id="incident-2", updated_unix_nano=far))
+        assert (later.verdict, later.tier) == ("ask", "approve")
+
+    def test_a_demotion_may_be_forgiven(self) -> None:
+        kernel = decide()
+        (acted,) = take(kernel, INCIDENTS, revision(1))
+        take(kernel, LEARNING, outcome(acted.actions[0]), undone(acted.actions[0]))
+        take(kernel, CONTROLS, control("lift", T0 + seconds(60)))
+        far = T0 + seconds(3600)
+        assert take(kernel, INCIDENTS, revision(2, id="incident-2", updated_unix_nano=far))[0].verdict == "act"
+
+    def test_that_an_effect_expired_says_nothing(self) -> None:
+        kernel = decide()
+        (acted,) = take(kernel, INCIDENTS, revision(1))
+        take(kernel, LEARNING, outcome(acted.actions[0]), undone(acted.actions[0], by=EXPIRY))
+        far = T0 + seconds(3600)
+        assert take(kernel, INCIDENTS, revision(2, id="incident-2", updated_unix_nano=far))[0].tier == "autonomous"
 
 
 class TestDecide:
