@@ -19,6 +19,9 @@ from faust.types import TP
 from streams.batch import Batch, FetchedRecord
 from streams.fetched import take_fetched
 
+# Where the app sets no `broker_max_poll_records`. See there in `streams.app`.
+_POLL_RECORDS = 20_000
+
 # What a poll brings: one batch, or records (aiokafka's parser's), per partition.
 Fetched = Mapping[TP, list[Any]]
 
@@ -88,7 +91,8 @@ class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
         # During a reassignment nothing that is here is ours any more.
         if fetcher._subscriptions.reassignment_in_progress:  # noqa: SLF001
             return {}
-        return take_fetched(fetcher, partitions, self._ensure_consumer()._max_poll_records)  # noqa: SLF001
+        limit = self._ensure_consumer()._max_poll_records or _POLL_RECORDS  # noqa: SLF001
+        return take_fetched(fetcher, partitions, limit)
 
     def _pack(self, tp: TP, records: list[FetchedRecord]) -> list[Any]:
         # Here rather than in the event loop, which has the agents to serve.
