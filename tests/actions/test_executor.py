@@ -12,7 +12,7 @@ import pytest
 from actions.connectors.settings import ConnectorsSettings
 from actions.ledger import Lease
 from actions.rails import RailsSettings
-from schemas.action import ActionCommand, Verification
+from schemas.action import ActionCommand
 from schemas.codec import encode
 from schemas.dead_letter import DeadLetter
 from schemas.errors import Rejection
@@ -20,10 +20,10 @@ from schemas.outcome import Outcome, Result
 from schemas.topics import ACTIONS, CONTROLS, DEAD_LETTERS
 from streams.embedded import EmbeddedValkey
 from streams.server_process import free_port
-from tests.actions.builders import LATENCY, seconds
+from tests.actions.builders import seconds
 from tests.actions.target import DeploymentTarget
 from tests.actions.test_undo import isolation
-from tests.actions.world import World, now_command, until
+from tests.actions.world import IMPATIENT, PATIENT, World, now_command, until
 from tests.parts import Broker
 
 
@@ -33,12 +33,17 @@ def world(broker: Broker, valkey: EmbeddedValkey, topic_prefix: str, target: Dep
 
 
 async def recovered(world: World) -> Outcome:
-    """Let the target recover once it has been acted on, while telemetry goes on; give the outcome."""
+    """Let the target recover once it has been acted on; give the outcome."""
+    (outcome,) = await outcomes_of_recovery(world, 1)
+    return outcome
+
+
+async def outcomes_of_recovery(world: World, count: int) -> list[Outcome]:
+    """Let the target recover once it has been acted on, while telemetry goes on; give this many outcomes."""
     await until(lambda: world.target.effects)
     world.show("cleared")
     async with world.telemetry():
-        (outcome,) = await world.outcomes()
-    return outcome
+        return await world.outcomes(count)
 
 
 async def refused(world: World) -> str:
@@ -66,7 +71,7 @@ async def test_a_recovery_is_verified_and_then_committed(world: World) -> None:
 
 async def test_without_evidence_of_recovery_it_is_taken_back(world: World) -> None:
     async with world.executor():
-        world.ask(now_command())
+        world.ask(now_command(verification=IMPATIENT))
         (outcome,) = await world.outcomes()
     assert (outcome.result, outcome.verification) == (Result.REVERTED, "inconclusive")
     assert outcome.escalate
@@ -213,9 +218,7 @@ async def test_what_expired_may_be_asked_for_again(world: World) -> None:
         world.ask(late)
         await world.outcomes()
         world.ask(now_command(decision_id="another"))
-        await until(lambda: world.target.effects)
-        world.show("cleared", time_ns() + seconds(1))
-        expired, verified = await world.outcomes(count=2)
+        expired, verified = await outcomes_of_recovery(world, 2)
     assert (expired.result, verified.result) == (Result.EXPIRED, Result.VERIFIED)
     assert expired.id != verified.id
 
@@ -310,7 +313,7 @@ async def test_a_rail_is_checked_again_before_acting(world: World) -> None:
 async def test_the_failure_budget_is_spent_by_inconclusive_actions(world: World) -> None:
     rails = RailsSettings(failure_budget=1, backoff_seconds=0.001, cooldown_seconds=0)
     async with world.executor(rails=rails):
-        world.ask(now_command(1))
+        world.ask(now_command(1, verification=IMPATIENT))
         await world.outcomes()
         world.ask(now_command(2))
         _, second = await world.outcomes(count=2)
@@ -321,7 +324,7 @@ async def test_the_failure_budget_is_spent_by_inconclusive_actions(world: World)
 async def test_rates_are_reserved_over_all_executors(world: World) -> None:
     rails = RailsSettings(max_target_actions_per_hour=1, backoff_seconds=0.001)
     async with world.executor(rails=rails):
-        world.ask(now_command(1))
+        world.ask(now_command(1, verification=IMPATIENT))
         await world.outcomes()
         world.ask(now_command(2))
         _, second = await world.outcomes(count=2)
@@ -361,7 +364,7 @@ async def test_a_stop_among_many_controls_is_not_overlooked(world: World) -> Non
 
 async def test_a_stop_in_the_middle_keeps_the_revert_from_being_made(world: World) -> None:
     async with world.executor():
-        world.ask(now_command())
+        world.ask(now_command(verification=IMPATIENT))
         await until(lambda: world.target.effects)
         world.say("stop")
         (outcome,) = await world.outcomes()
@@ -399,9 +402,7 @@ async def test_a_slow_target_costs_neither_membership_nor_other_commands(world: 
         world.ask(now_command(2, replay=True))
         (refusal,) = await world.outcomes(within=3)
         assert refusal.result is Result.REFUSED
-        await until(lambda: world.target.effects)
-        world.show("cleared", time_ns() + seconds(1))
-        outcomes = await world.outcomes(count=2)
+        outcomes = await outcomes_of_recovery(world, 2)
     assert [outcome.result for outcome in outcomes] == [Result.REFUSED, Result.VERIFIED]
     assert world.target.effects == ["1"], "the lease was renewed all along"
 
@@ -413,9 +414,7 @@ async def test_when_full_it_takes_no_more_but_stays_a_member(world: World) -> No
         await until(lambda: world.target.puts)
         world.ask(now_command(2, replay=True))
         assert await world.outcomes(within=1) == []
-        await until(lambda: world.target.effects)
-        world.show("cleared", time_ns() + seconds(1))
-        assert len(await world.outcomes(count=2)) == 2
+        assert len(await outcomes_of_recovery(world, 2)) == 2
 
 
 async def test_a_stopped_executor_gives_the_action_to_the_next_at_once(world: World) -> None:
@@ -435,9 +434,7 @@ async def test_two_executors_share_the_work_without_doubling_it(world: World) ->
     services = [now_command(number, target=now_command().target) for number in range(1, 4)]
     async with world.executor("executor-1"), world.executor("executor-2"):
         world.ask(*services)
-        await until(lambda: world.target.effects)
-        world.show("cleared", time_ns() + seconds(1))
-        outcomes = await world.outcomes(count=3)
+        outcomes = await outcomes_of_recovery(world, 3)
     assert sorted(outcome.result for outcome in outcomes) == ["refused", "refused", "verified"]
     assert world.target.effects == ["1"]
     assert encode(outcomes[0])
@@ -467,8 +464,7 @@ async def test_what_someone_changed_since_is_not_taken_back(world: World) -> Non
 
 
 def isolated(**changes: Any) -> ActionCommand:
-    quick = Verification(subjects=(LATENCY,), stabilisation_seconds=0.2, within_seconds=3)
-    stamped = {"issued_unix_nano": time_ns(), "expires_unix_nano": time_ns() + seconds(60), "verification": quick}
+    stamped = {"issued_unix_nano": time_ns(), "expires_unix_nano": time_ns() + seconds(60), "verification": PATIENT}
     return isolation().model_copy(update=stamped | changes)
 
 
@@ -493,7 +489,7 @@ async def test_the_last_instances_of_a_service_are_left_alone(world: World) -> N
 async def test_an_action_that_was_taken_back_at_once_is_not_taken_back_later(world: World) -> None:
     world.target.running = ["2", "2", "2"]
     async with world.executor():
-        world.ask(isolated(effect_seconds=4))
+        world.ask(isolated(effect_seconds=4, verification=IMPATIENT))
         (outcome,) = await world.outcomes()
         assert outcome.result is Result.REVERTED
         assert len(await world.outcomes(count=2, within=4)) == 1

@@ -95,7 +95,9 @@ def publish(
     servers: str, topic: str, values: Iterable[bytes], *, partitions: int = 4, compression: str = "none"
 ) -> int:
     """Spread values over partitions, round robin; each one's key is its partition. Returns how many there were."""
-    producer = Producer({"bootstrap.servers": servers, "linger.ms": 5, "compression.type": compression})
+    # Idempotent, so that a retry (a new topic's leader is not known at once) does not change the order.
+    config = {"linger.ms": 5, "compression.type": compression, "enable.idempotence": True}
+    producer = Producer({"bootstrap.servers": servers, **config})
     count = 0
     for count, value in enumerate(values, 1):
         partition = (count - 1) % partitions
