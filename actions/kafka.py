@@ -125,16 +125,20 @@ class TopicReader:
             raise KafkaException(known.error)
         if since_unix_nano is not None:
             moment = max(0, since_unix_nano - LOOK_BACK_SECONDS * NANOS) // 1_000_000
+            # Asked for before the times are: where no record is that young, those are read that came since.
+            ends = {place.partition: self._end(place) for place in places}
             asked = [TopicPartition(place.topic, place.partition, moment) for place in places]
             found = self._consumer.offsets_for_times(asked, timeout=ASK_SECONDS)
-            places = [self._nearer(place, moment) for place in found]
+            places = [self._nearer(place, ends[place.partition], moment) for place in found]
         self._consumer.assign(places)
 
-    def _nearer(self, place: TopicPartition, moment: int) -> TopicPartition:
+    def _end(self, place: TopicPartition) -> int:
+        return self._consumer.get_watermark_offsets(place, timeout=ASK_SECONDS)[1]
+
+    def _nearer(self, place: TopicPartition, high: int, moment: int) -> TopicPartition:
         """Halve the way to a moment: the embedded broker answers with the beginning, which is ever farther away."""
-        _, high = self._consumer.get_watermark_offsets(place, timeout=ASK_SECONDS)
-        low = place.offset
-        while low >= 0 and high - low > NEAR_RECORDS:
+        low = place.offset if place.offset >= 0 else high
+        while high - low > NEAR_RECORDS:
             middle = (low + high) // 2
             self._consumer.assign([TopicPartition(place.topic, place.partition, middle)])
             message = self._consumer.poll(ASK_SECONDS)

@@ -36,3 +36,17 @@ async def test_a_reader_begins_near_the_moment_asked_for(broker: Broker, topic_p
     read = [progress.time_unix_nano for progress in found]
     assert read == list(range(read[0], RECORDS + 1))
     assert LOOK_BACK_SECONDS <= len(read) <= RECORDS / 2
+
+
+async def test_what_comes_right_after_the_start_is_not_missed(broker: Broker, topic_prefix: str) -> None:
+    """Where nothing is as young as the moment, the broker names no offset: "the end" would be looked up later."""
+    name = create_topic(broker, SIGNALS.full_name(topic_prefix))
+    found: list[Progress] = []
+    for turn in range(1, 6):
+        reader = TopicReader({"bootstrap.servers": broker.bootstrap_servers}, SIGNALS, topic_prefix, found.append)
+        await reader.start(time.time_ns() + 3600 * 1_000_000_000)
+        assert all(place.offset >= 0 for place in reader._consumer.assignment())
+        produce(broker, name, [{"value": encode(Progress(source="s", time_unix_nano=turn))}])
+        await reader.catch_up()
+        reader.close()
+        assert found[-1].time_unix_nano == turn
