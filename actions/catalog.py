@@ -48,8 +48,8 @@ class Catalog:
         return content_id("catalog", [playbook.model_dump(mode="json") for playbook in self])
 
 
-def load(*folders: Path) -> Catalog:
-    """Read every `*.yaml` of the folders; the shipped ones when none is given.
+def load(*paths: Path) -> Catalog:
+    """Read these files, and every `*.yaml` of the folders among them; the shipped ones when none is given.
 
     Raises:
         ConfigurationError: naming every fault of every file.
@@ -57,11 +57,14 @@ def load(*folders: Path) -> Catalog:
     """
     playbooks: dict[str, Playbook] = {}
     faults: list[str] = []
-    for path in (path for folder in folders or (SHIPPED,) for path in sorted(folder.glob("*.yaml"))):
+    for path in (file for given in paths or (SHIPPED,) for file in _files(given)):
         try:
             playbook = parse(path.read_text(encoding="utf-8"), str(path))
         except ConfigurationError as error:
             faults.append(str(error))
+            continue
+        except (OSError, UnicodeDecodeError) as error:
+            faults.append(f"{path}:1: cannot be read: {error}")
             continue
         if playbook.name in playbooks:
             faults.append(f"{path}:1: name: another file defines {playbook.name} too")
@@ -69,6 +72,10 @@ def load(*folders: Path) -> Catalog:
     if faults:
         raise ConfigurationError("\n".join(faults))
     return Catalog(playbooks.values())
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(path.glob("*.yaml")) if path.is_dir() else [path]
 
 
 def parse(text: str, file: str) -> Playbook:
