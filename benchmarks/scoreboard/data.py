@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import gzip
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import orjson
 from numpy.typing import NDArray
-from pyarrow import parquet
 
 from benchmarks.scoreboard.pages import Window
 
@@ -43,14 +42,9 @@ class Machine:
     anomalous: NDArray[np.bool_]
 
 
-def parts(part: str) -> list[str]:
-    """`A+B` is both parts together."""
-    return part.split("+")
-
-
-def read_nab(data: Path, part: str) -> list[Series]:
-    """Every series of the NAB part, by name."""
-    return [series for one in parts(part) for series in _read_nab(data / "nab" / one)]
+def read_nab(folders: Sequence[Path]) -> list[Series]:
+    """Every series of these NAB parts, by name."""
+    return [series for folder in folders for series in _read_nab(folder)]
 
 
 def _read_nab(folder: Path) -> Iterator[Series]:
@@ -73,12 +67,14 @@ def _records(time: Ints, start: int, end: int) -> Window:
     return int(inside[0]), int(inside[-1])
 
 
-def read_machines(data: Path, part: str, name: str = "smd") -> list[Machine]:
-    """Every machine of a part of `smd` or a set of the same format."""
-    return [_read_machine(path) for one in parts(part) for path in sorted((data / name / one).glob("*_test.parquet"))]
+def read_machines(folders: Sequence[Path]) -> list[Machine]:
+    """Every machine of these parts of `smd` or a set of the same format."""
+    return [_read_machine(path) for folder in folders for path in sorted(folder.glob("*_test.parquet"))]
 
 
 def _read_machine(path: Path) -> Machine:
+    from pyarrow import parquet  # noqa: PLC0415 - not needed to run ReflexArc, nor for the sets that are no Parquet
+
     history = parquet.read_table(path.with_name(path.name.replace("_test", "_train")))
     judged = parquet.read_table(path)
     columns = [column for column in judged.column_names if column != "label"]

@@ -1,7 +1,7 @@
-"""Fix the operating points on one part and store them: `python -m benchmarks.scoreboard.fit --data DIR --part A`.
+"""Fix operating points on one part: `python -m benchmarks.scoreboard.fit --data DIR --part A [--rows 1,2,3]`.
 
-Run by hand when the detectors change. Thresholds that bound a rate are fitted with a margin, because another part is
-another sample.
+Run by hand when the detectors change; stores what the rows' `fit` return and leaves the points of other rows alone.
+Thresholds that bound a rate are fitted with a margin, because another part is another sample.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from benchmarks.scoreboard import THRESHOLDS, multivariate, nab, univariate
-from benchmarks.scoreboard.data import read_machines, read_nab
+from benchmarks.scoreboard import THRESHOLDS
 from benchmarks.scoreboard.pages import Paged
+from benchmarks.scoreboard.row import Run
 
 Floats = NDArray[np.float64]
 
@@ -52,46 +52,24 @@ def most_recall(thresholds: Floats, judge: Callable[[float], Paged], allowed: Ca
     return best
 
 
-def fit(data: Path, part: str) -> dict[str, float]:
-    """Fit every operating point."""
-    series = univariate.detect(read_nab(data, part))
-    looks = candidates([one.score[nab.probation(len(one.score)) :] for one in series])
-    machines = multivariate.detect(read_machines(data, part))
-    days = multivariate.machine_days(machines)
-    return {
-        "nab_standard": best_plateau(looks, lambda at: univariate.score(series, at, nab.STANDARD)),
-        "nab_low_false_positives": best_plateau(
-            looks, lambda at: univariate.score(series, at, nab.LOW_FALSE_POSITIVES)
-        ),
-        "nab_false_share_20": _at_false_share(looks, series, 0.20),
-        "nab_false_share_5": _at_false_share(looks, series, 0.05),
-        "smd_one_false_page_a_day": most_recall(
-            candidates([one.score for one in machines]),
-            lambda at: multivariate.judged(machines, at),
-            lambda found: found.false <= FALSE_PAGES_A_DAY * days,
-        ),
-    }
-
-
-def _at_false_share(thresholds: Floats, series: Sequence[univariate.Scored], bound: float) -> float:
-    return most_recall(
-        thresholds,
-        lambda at: univariate.judged(series, at),
-        lambda found: found.false_share <= FALSE_SHARE_MARGIN * bound,
-    )
+def at_false_share(thresholds: Floats, judge: Callable[[float], Paged], bound: float) -> float:
+    """Lowest threshold of the highest recall whose false share leaves room below the bound."""
+    return most_recall(thresholds, judge, lambda found: found.false_share <= FALSE_SHARE_MARGIN * bound)
 
 
 def main() -> None:
+    from benchmarks.scoreboard.registry import choose  # noqa: PLC0415 - rows import this module
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--part", default="A")
+    parser.add_argument("--rows", help="numbers separated by commas; by default all there are")
     arguments = parser.parse_args()
-    fitted = {
-        "fitted_on": f"part {arguments.part}",
-        "command": f"python -m benchmarks.scoreboard.fit --data DIR --part {arguments.part}",
-        "thresholds": fit(arguments.data, arguments.part),
-    }
-    THRESHOLDS.write_bytes(orjson.dumps(fitted, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    numbers = [int(number) for number in arguments.rows.split(",")] if arguments.rows else None
+    stored = orjson.loads(THRESHOLDS.read_bytes())
+    for row, _ in choose(numbers):
+        stored["thresholds"] |= row.fit(row.detect(Run(arguments.data, arguments.part)))
+    THRESHOLDS.write_bytes(orjson.dumps(stored, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Row 3 of the scoreboard: SMD by VUS-PR, and by event recall at a bounded number of false pages a day.
+"""Machines judged whole: SMD by VUS-PR, and by event recall at a bounded number of false pages a day (row 3).
 
-Called by `benchmarks.scoreboard.run`; runs the detector of the live path over all machines in lockstep.
+Called by `benchmarks.scoreboard.rows.smd`; runs the detector of the live path over all machines in lockstep.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.measure import Measure, at_least, at_most
 from benchmarks.scoreboard.data import Machine
 from benchmarks.scoreboard.pages import Paged, pages, tally, total
+from benchmarks.scoreboard.row import Track, in_silence
 from benchmarks.scoreboard.vus import segments, vus_pr
 from detectors.multivariate import EntityDetector
 
@@ -32,13 +33,13 @@ class ScoredMachine:
     score: Floats
 
 
-def detect(machines: Sequence[Machine]) -> list[ScoredMachine]:
+def detect(machines: Sequence[Machine], track: Track = in_silence) -> list[ScoredMachine]:
     """Fit on the histories, which end together, and run the detector over the judged parts tick by tick."""
     entity = np.repeat(np.arange(len(machines)), [machine.value.shape[1] for machine in machines])
     detector = EntityDetector(entity)
     detector.fit(_side_by_side([machine.history for machine in machines], at_end=True))
     judged_ticks = _side_by_side([machine.value for machine in machines], at_end=False)
-    scores = np.array([detector.step(tick).smooth for tick in judged_ticks])
+    scores = np.array([detector.step(tick).smooth for tick in track(judged_ticks, "SMD: minutes", len(judged_ticks))])
     return [ScoredMachine(machine, scores[: len(machine.value), row]) for row, machine in enumerate(machines)]
 
 

@@ -1,6 +1,6 @@
-"""Rows 1 and 2 of the scoreboard: NAB by its own score, and by the share of the pages that are false.
+"""Series judged one by one: NAB by its own score, and by the share of the pages that are false (rows 1 and 2).
 
-Called by `benchmarks.scoreboard.run`; runs the detector of the live path over all series in lockstep.
+Called by `benchmarks.scoreboard.rows.nab`; runs the detector of the live path over all series in lockstep.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from benchmarks.measure import Measure, at_least, at_most
 from benchmarks.scoreboard import nab
 from benchmarks.scoreboard.data import Series
 from benchmarks.scoreboard.pages import Paged, pages, tally, total
+from benchmarks.scoreboard.row import Track, in_silence
 from detectors.univariate import UnivariateDetector
 
 Floats = NDArray[np.float64]
@@ -32,13 +33,14 @@ class Scored:
     looks: Floats
 
 
-def detect(corpus: Sequence[Series]) -> list[Scored]:
+def detect(corpus: Sequence[Series], track: Track = in_silence) -> list[Scored]:
     """Run the detector, tick by tick, each series by its own clock."""
     detector = UnivariateDetector(len(corpus))
     length = np.array([len(series.value) for series in corpus])
     scored: list[list[Floats]] = [[] for _ in corpus]
     looks: list[list[Floats]] = [[] for _ in corpus]
-    for tick in range(int(length.max())):
+    longest = int(length.max())
+    for tick in track(range(longest), "NAB: records", longest):
         rows = np.flatnonzero(length > tick)
         present = [corpus[int(row)] for row in rows]
         time = np.array([series.time_unix_nano[tick] for series in present])

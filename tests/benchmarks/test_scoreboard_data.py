@@ -29,7 +29,7 @@ def test_own_scorer_equals_the_peers_figures(peer: str, expected: float) -> None
     table = parquet.read_table(DATA / "nab/A/peers/peer_scores.parquet", columns=["file", "i", peer])
     file, record, value = (np.array(table[column].to_pylist()) for column in ("file", "i", peer))
     files = []
-    for series in read_nab(DATA, "A"):
+    for series in read_nab([DATA / "nab/A"]):
         mine = file == series.name
         score = value[mine][np.argsort(record[mine])]
         files.append((score >= thresholds[peer]["standard"]["threshold"], series.windows))
@@ -37,7 +37,7 @@ def test_own_scorer_equals_the_peers_figures(peer: str, expected: float) -> None
 
 
 def test_names_scale_and_whole_hour_shifts_change_no_page() -> None:
-    corpus = [series for series in read_nab(DATA, "A") if len(series.value) < 3000]
+    corpus = [series for series in read_nab([DATA / "nab/A"]) if len(series.value) < 3000]
     hour = 3600 * 1_000_000_000
     moved = [
         Series(f"other-{n}", s.time_unix_nano + 1234 * hour, 1024.0 * s.value, s.windows) for n, s in enumerate(corpus)

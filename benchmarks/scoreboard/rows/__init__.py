@@ -1,0 +1,1 @@
+"""One module a row: see `benchmarks.scoreboard` for how to add one."""
