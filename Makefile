@@ -6,6 +6,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 FAULT  ?= bad-deploy
 JSON   ?=
+ROUNDS ?= 5
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
 .PHONY: demo test unit integration check format lock schemas bench clean
@@ -38,6 +39,9 @@ lock: $(VENV)/.dev              ## re-pin both lock files (hashes, no addresses)
 schemas: $(VENV)/.runtime       ## JSON Schema files and the AsyncAPI document
 	$(BIN)/reflexarc schemas --out docs/schemas
 
+bench: $(VENV)/.dev .build/peers/.installed  ## throughput beside other engines on Apache Kafka (JSON=FILE, ROUNDS=5)
+	$(BIN)/python -m benchmarks --docs --rounds $(ROUNDS) $(if $(JSON),--json $(JSON))
+
 clean:
 	rm -rf $(VENV) .build
 
@@ -54,4 +58,10 @@ $(VENV)/.runtime: requirements/runtime.lock pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/.dev: requirements/dev.lock $(VENV)/.runtime
 	$(BIN)/pip install --quiet --no-compile --require-hashes -r requirements/dev.lock
+	@touch $@
+
+# The other engines never share an environment with the product: each pins a Kafka client of its own.
+.build/peers/.installed: requirements/peers.lock
+	$(PYTHON) -m venv .build/peers
+	.build/peers/bin/pip install --quiet --require-hashes -r requirements/peers.lock
 	@touch $@
