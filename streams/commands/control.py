@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -23,23 +24,17 @@ By = Annotated[str | None, typer.Option(help="Who says so; the user logged in he
 Note = Annotated[str, typer.Option(help="Why.")]
 DecisionId = Annotated[str, typer.Argument(help="Id of the decision, or how it begins.")]
 
-
-def stop(
-    environment: Environment = None, service: Service = None, playbook: Playbook = None, by: By = None, note: Note = ""
-) -> None:
-    """Stop acting: everywhere, or in a scope. Takes effect before the next step of anything running."""
-    _say("stop", by, note, environment=environment, service=service, playbook=playbook)
-
-
-def resume(
-    environment: Environment = None, service: Service = None, playbook: Playbook = None, by: By = None, note: Note = ""
-) -> None:
-    """Lift the stops of a scope and of everything within it."""
-    _say("resume", by, note, environment=environment, service=service, playbook=playbook)
+_OF_A_SCOPE: dict[ControlKind, str] = {
+    "stop": "Stop acting: everywhere, or in a scope. Takes effect before the next step of anything running.",
+    "resume": "Lift the stops of a scope and of everything within it.",
+    "unpin": "Lift the pins of a scope and of everything within it.",
+    "lift": "Forgive the demotions of a scope: what was granted there counts again.",
+}
 
 
-def pin(  # noqa: PLR0917 - typer calls it by name
+def pin(
     tier: Annotated[Tier, typer.Argument(help="The tier to hold.")],
+    *,
     environment: Environment = None,
     service: Service = None,
     playbook: Playbook = None,
@@ -50,22 +45,9 @@ def pin(  # noqa: PLR0917 - typer calls it by name
     _say("pin", by, note, environment=environment, service=service, playbook=playbook, tier=tier)
 
 
-def unpin(
-    environment: Environment = None, service: Service = None, playbook: Playbook = None, by: By = None, note: Note = ""
-) -> None:
-    """Lift the pins of a scope and of everything within it."""
-    _say("unpin", by, note, environment=environment, service=service, playbook=playbook)
-
-
-def lift(
-    environment: Environment = None, service: Service = None, playbook: Playbook = None, by: By = None, note: Note = ""
-) -> None:
-    """Forgive the demotions of a scope: what was granted there counts again."""
-    _say("lift", by, note, environment=environment, service=service, playbook=playbook)
-
-
-def revert(  # noqa: PLR0917 - typer calls it by name
+def revert(
     action: Annotated[str | None, typer.Argument(help="Id of the action; all actions of the scope without it.")] = None,
+    *,
     environment: Environment = None,
     service: Service = None,
     playbook: Playbook = None,
@@ -95,8 +77,25 @@ def reject(decision: DecisionId, by: By = None, note: Note = "") -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Register these commands."""
-    for command in (stop, resume, pin, unpin, lift, revert, renew, approve, reject):
+    for kind, purpose in _OF_A_SCOPE.items():
+        app.command(kind, help=purpose)(_of_a_scope(kind))
+    for command in (pin, revert, renew, approve, reject):
         app.command()(command)
+
+
+def _of_a_scope(kind: ControlKind) -> Callable[..., None]:
+    """Make the command for a control that takes nothing but its scope."""
+
+    def command(
+        environment: Environment = None,
+        service: Service = None,
+        playbook: Playbook = None,
+        by: By = None,
+        note: Note = "",
+    ) -> None:
+        _say(kind, by, note, environment=environment, service=service, playbook=playbook)
+
+    return command
 
 
 def _answer(kind: ControlKind, asked: str, by: str | None, note: str) -> None:
