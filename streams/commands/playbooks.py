@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from schemas.errors import ConfigurationError, PermanentError
+
 if TYPE_CHECKING:
+    from actions.catalog import Catalog
     from actions.playbook import Call, Playbook, Step
 
 Paths = Annotated[
@@ -26,11 +29,8 @@ playbooks = typer.Typer(help="Playbooks: what may be done about which incidents.
 @playbooks.command()
 def check(paths: Paths = None) -> None:
     """Check playbooks; name every fault with its file, line and field, and fail if there is any."""
-    from actions.catalog import load  # noqa: PLC0415 - heavy: see streams.cli
-    from schemas.errors import ConfigurationError  # noqa: PLC0415
-
     try:
-        found = load(*(paths or ()))
+        found = _load(*(paths or ()))
     except ConfigurationError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(INVALID) from None
@@ -44,9 +44,7 @@ def check(paths: Paths = None) -> None:
 @playbooks.command(name="list")
 def list_all(folder: Folder = None) -> None:
     """List playbooks with the classes they serve and their steps."""
-    from actions.catalog import load  # noqa: PLC0415
-
-    for playbook in load(*_given(folder)):
+    for playbook in _in(folder):
         steps = " > ".join(step.name for step in playbook.steps)
         typer.echo(f"{playbook.name} v{playbook.version}: {', '.join(playbook.serves.classes)}: {steps}")
 
@@ -54,10 +52,7 @@ def list_all(folder: Folder = None) -> None:
 @playbooks.command()
 def explain(name: Annotated[str, typer.Argument(help="Name of the playbook.")], folder: Folder = None) -> None:
     """Say in words what a playbook does, when, and how it is taken back."""
-    from actions.catalog import load  # noqa: PLC0415
-    from schemas.errors import PermanentError  # noqa: PLC0415
-
-    catalog = load(*_given(folder))
+    catalog = _in(folder)
     playbook = catalog.get(name)
     if playbook is None:
         raise PermanentError(f"no playbook {name!r}; there are: {', '.join(known.name for known in catalog)}")
@@ -70,8 +65,14 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(playbooks, name="playbooks")
 
 
-def _given(folder: Path | None) -> tuple[Path, ...]:
-    return () if folder is None else (folder,)
+def _load(*paths: Path) -> Catalog:
+    from actions.catalog import load  # noqa: PLC0415 - heavy: see streams.cli
+
+    return load(*paths)
+
+
+def _in(folder: Path | None) -> Catalog:
+    return _load() if folder is None else _load(folder)
 
 
 def _explained(playbook: Playbook) -> Iterator[str]:
