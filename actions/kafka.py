@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -52,6 +52,25 @@ _MEMBER = frozenset(
 def connection(kafka: KafkaConfig) -> dict[str, Any]:
     """Keep what every client may be given."""
     return {name: value for name, value in kafka.items() if name not in _MEMBER}
+
+
+def first_since(
+    consumer: Consumer, topic: str, partitions: Iterable[int], moment_millis: int
+) -> list[tuple[TopicPartition, int]]:
+    """Find the first record of each partition at that time or later, or where it will be; with the partition's end.
+
+    Raises:
+        KafkaException: the brokers cannot be reached.
+
+    """
+    # The ends are asked for first: where no record is that young, what is appended in between is read, not missed.
+    asked = [TopicPartition(topic, partition, moment_millis) for partition in partitions]
+    ends = {p.partition: consumer.get_watermark_offsets(p, timeout=ASK_SECONDS)[1] for p in asked}
+    found = consumer.offsets_for_times(asked, timeout=ASK_SECONDS)
+    return [
+        (TopicPartition(topic, p.partition, p.offset if p.offset >= 0 else ends[p.partition]), ends[p.partition])
+        for p in found
+    ]
 
 
 class TopicReader:
@@ -125,19 +144,13 @@ class TopicReader:
             raise KafkaException(known.error)
         if since_unix_nano is not None:
             moment = max(0, since_unix_nano - LOOK_BACK_SECONDS * NANOS) // 1_000_000
-            # Asked for before the times are: where no record is that young, those are read that came since.
-            ends = {place.partition: self._end(place) for place in places}
-            asked = [TopicPartition(place.topic, place.partition, moment) for place in places]
-            found = self._consumer.offsets_for_times(asked, timeout=ASK_SECONDS)
-            places = [self._nearer(place, ends[place.partition], moment) for place in found]
+            found = first_since(self._consumer, self._name, known.partitions, moment)
+            places = [self._nearer(place, end, moment) for place, end in found]
         self._consumer.assign(places)
-
-    def _end(self, place: TopicPartition) -> int:
-        return self._consumer.get_watermark_offsets(place, timeout=ASK_SECONDS)[1]
 
     def _nearer(self, place: TopicPartition, high: int, moment: int) -> TopicPartition:
         """Halve the way to a moment: the embedded broker answers with the beginning, which is ever farther away."""
-        low = place.offset if place.offset >= 0 else high
+        low = place.offset
         while high - low > NEAR_RECORDS:
             middle = (low + high) // 2
             self._consumer.assign([TopicPartition(place.topic, place.partition, middle)])

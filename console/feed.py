@@ -17,6 +17,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from actions.kafka import first_since
 from console.models import FeedStatus
 from console.view import Viewed
 from schemas.codec import decode
@@ -129,13 +130,7 @@ class Feed:
         if self._topics[topic] is CONTROLS:
             # A stop holds until it is lifted, however long ago it was said.
             return [TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in known.partitions]
-        # The ends are asked for first: what is appended in between is then read, not missed.
-        ends = {
-            p: self._consumer.get_watermark_offsets(TopicPartition(topic, p), ASK_SECONDS)[1] for p in known.partitions
-        }
-        wanted = [TopicPartition(topic, partition, since_millis) for partition in known.partitions]
-        found = self._consumer.offsets_for_times(wanted, timeout=ASK_SECONDS)
-        return [TopicPartition(topic, p.partition, p.offset if p.offset >= 0 else ends[p.partition]) for p in found]
+        return [place for place, _ in first_since(self._consumer, topic, known.partitions, since_millis)]
 
     def _poll(self) -> list[Viewed]:
         """Take what has arrived, waiting a moment for the first of it."""
