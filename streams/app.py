@@ -82,9 +82,6 @@ def _faust_settings(kafka: KafkaSettings, stage: str) -> dict[str, Any]:
         "broker_request_timeout": kafka.session_timeout_seconds + 10,
         # Bounds what a crash reads again; a commit is one request a second.
         "broker_commit_interval": 1.0,
-        # All that a poll found is one batch per partition. 20 000 records are some 30 ms of decoding: less costs
-        # throughput, more costs latency.
-        "broker_max_poll_records": 20_000,
         # Per partition and fetch. 4 MiB read no faster (0.61 M records/s both), and hold four times the memory.
         "consumer_max_fetch_size": _MIB,
         # A new group starts with all that is kept: state is a fold of the log.
