@@ -56,6 +56,10 @@ class Controls:
         if place not in held or _moment(control) > _moment(held[place]):
             held[place] = control
 
+    def latest(self) -> tuple[Control, ...]:
+        """List everything needed to fold the same again: of each kind and place the latest."""
+        return tuple(control for held in self._latest.values() for control in held.values())
+
     def in_force(self) -> tuple[Control, ...]:
         """List the stops that no later resume has lifted, the latest last."""
         return self._not_lifted("stop", "resume")

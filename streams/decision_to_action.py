@@ -46,10 +46,9 @@ class Act(RecordKernel):
         # Answers whose decision has not been read yet: two topics keep no common order.
         self._answers = {str(control.decision_id): control for control in saved.answers}
         self._held = {command.id: command for command in saved.held}
-        self._said: dict[str, Control] = {}
         self._controls = Controls()
         for control in saved.controls:
-            self._hear(control)
+            self._controls.add(control)
 
     def one(self, topic: Topic, record: Decision | Control) -> list[Output]:  # noqa: ARG002 - types tell
         self._forget(record.time_unix_nano)
@@ -58,7 +57,7 @@ class Act(RecordKernel):
         if record.kind in {"approve", "reject"}:
             return self._answered(record)
         if record.kind in {"stop", "resume"}:
-            self._hear(record)
+            self._controls.add(record)
         return self._let_go(record.time_unix_nano) if record.kind == "resume" else []
 
     def snapshot(self) -> bytes:
@@ -66,7 +65,7 @@ class Act(RecordKernel):
             asked=tuple(self._asked.values()),
             answers=tuple(self._answers.values()),
             held=tuple(self._held.values()),
-            controls=tuple(self._said.values()),
+            controls=self._controls.latest(),
         )
         return saved.model_dump_json().encode()
 
@@ -107,13 +106,6 @@ class Act(RecordKernel):
     def _let_go(self, now: int) -> list[Output]:
         held, self._held = self._held, {}
         return self._issue(tuple(command for command in held.values() if command.expires_unix_nano > now))
-
-    def _hear(self, control: Control) -> None:
-        self._controls.add(control)
-        key = f"{control.kind} {Scope.of(control)}"
-        known = self._said.get(key)
-        if known is None or known.time_unix_nano <= control.time_unix_nano:
-            self._said[key] = control
 
     def _forget(self, now: int) -> None:
         """Drop questions nobody may answer any more, and answers whose question never came."""

@@ -82,7 +82,6 @@ class Decide(RecordKernel):
         saved = _Saved.model_validate_json(state) if state else _Saved(scopes={}, opened={}, controls=())
         self._scopes = dict(saved.scopes)
         self._open = dict(saved.opened)  # scope -> when its open incident was opened
-        self._said: dict[str, Control] = {}
         self._controls = Controls()
         for control in saved.controls:
             self._hear(control)
@@ -100,7 +99,7 @@ class Decide(RecordKernel):
         return []
 
     def snapshot(self) -> bytes:
-        saved = _Saved(scopes=self._scopes, opened=self._open, controls=tuple(self._said.values()))
+        saved = _Saved(scopes=self._scopes, opened=self._open, controls=self._controls.latest())
         return saved.model_dump_json().encode()
 
     def _consider(self, incident: Incident) -> list[Output]:
@@ -194,10 +193,6 @@ class Decide(RecordKernel):
     def _hear(self, control: Control) -> None:
         if control.kind in _STANDING:
             self._controls.add(control)
-            key = f"{control.kind} {Scope.of(control)}"
-            known = self._said.get(key)
-            if known is None or known.time_unix_nano <= control.time_unix_nano:
-                self._said[key] = control
 
 
 def stage(settings: Settings, rails: RailsStore) -> Stage:
