@@ -121,17 +121,18 @@ def _plain(text: str) -> str:
 Plain = Annotated[Name, AfterValidator(_plain)]
 Id = Annotated[str, Field(pattern="^[0-9a-f]{32}$")]
 
+_SCOPE = frozenset({"environment", "service", "playbook", "incident_id"})
 # What may come with each kind, and what must. Approvals take their scope from the decision they name.
 _ABOUT: dict[ControlKind, tuple[frozenset[str], frozenset[str]]] = {
     "approve": (frozenset({"decision_id"}), frozenset({"decision_id"})),
     "reject": (frozenset({"decision_id"}), frozenset({"decision_id"})),
     "feedback": (frozenset({"incident_id", "verdict", "label"}), frozenset({"incident_id"})),
-    "stop": (frozenset({"environment", "service", "playbook", "incident_id"}), frozenset()),
-    "resume": (frozenset({"environment", "service", "playbook", "incident_id"}), frozenset()),
-    "pin": (frozenset({"environment", "service", "playbook", "incident_id", "tier"}), frozenset({"tier"})),
-    "unpin": (frozenset({"environment", "service", "playbook", "incident_id"}), frozenset()),
-    "lift": (frozenset({"environment", "service", "playbook"}), frozenset()),
-    "revert": (frozenset({"environment", "service", "playbook", "incident_id", "action_id"}), frozenset()),
+    "stop": (_SCOPE, frozenset()),
+    "resume": (_SCOPE, frozenset()),
+    "pin": (_SCOPE | {"tier"}, frozenset({"tier"})),
+    "unpin": (_SCOPE, frozenset()),
+    "lift": (_SCOPE - {"incident_id"}, frozenset()),
+    "revert": (_SCOPE | {"action_id"}, frozenset()),
     "renew": (frozenset({"action_id"}), frozenset({"action_id"})),
 }
 
