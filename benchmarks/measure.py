@@ -5,7 +5,7 @@ Benchmarks return lists of `Measure`; the command line prints them as a table an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -39,4 +39,9 @@ def at_most(name: str, value: float, unit: str, *, anchor: float | None = None, 
 
 def write_json(measures: Sequence[Measure], path: Path) -> None:
     """Write measures as a JSON array, one object each."""
-    path.write_bytes(orjson.dumps([asdict(measure) for measure in measures], option=orjson.OPT_INDENT_2))
+    write_rows([asdict(measure) for measure in measures], path)
+
+
+def write_rows(rows: Sequence[Mapping[str, object]], path: Path) -> None:
+    """Write what measures became, with anything that is said beside them, as a JSON array."""
+    path.write_bytes(orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))

@@ -31,7 +31,8 @@ from pathlib import Path
 
 import orjson
 
-from benchmarks.measure import Measure
+from benchmarks.measure import Measure, write_rows
+from benchmarks.scoreboard.registry import choose
 from benchmarks.scoreboard.row import Run
 
 THRESHOLDS = Path(__file__).with_name("thresholds.json")
@@ -42,7 +43,6 @@ class Figures:
     """What was measured for one row of the scoreboard."""
 
     row: int
-    title: str
     measures: Sequence[Measure]
 
 
@@ -61,8 +61,6 @@ def run(
         ConfigurationError: there is no row of a number.
 
     """
-    from benchmarks.scoreboard.registry import choose  # noqa: PLC0415 - rows import this module
-
     thresholds = load_thresholds()
     figures: list[Figures] = []
     for row, asked in choose(numbers):
@@ -71,7 +69,7 @@ def run(
             say(f"left out, for want of {', '.join(missing)} part {what.part}: {row.title}")
             continue
         found = row.detect(what)
-        figures += [Figures(n, row.title, row.measure(n, found, thresholds, what.part)) for n in asked]
+        figures += [Figures(n, row.measure(n, found, thresholds, what.part)) for n in asked]
         if plots is not None:
             row.plot(found, thresholds, plots)
     return sorted(figures, key=lambda one: one.row)
@@ -80,4 +78,4 @@ def run(
 def write_json(figures: Sequence[Figures], part: str, path: Path) -> None:
     """Write the figures as a JSON array, one object each."""
     rows = [{"row": one.row, "part": part, **asdict(measure)} for one in figures for measure in one.measures]
-    path.write_bytes(orjson.dumps(rows, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+    write_rows(rows, path)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from benchmarks.scoreboard import THRESHOLDS
 from benchmarks.scoreboard.pages import Paged
+from benchmarks.scoreboard.registry import choose
 from benchmarks.scoreboard.row import Run
 
 Floats = NDArray[np.float64]
@@ -58,8 +59,6 @@ def at_false_share(thresholds: Floats, judge: Callable[[float], Paged], bound: f
 
 
 def main() -> None:
-    from benchmarks.scoreboard.registry import choose  # noqa: PLC0415 - rows import this module
-
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--part", default="A")
