@@ -23,7 +23,7 @@ from streams.server_process import free_port
 from tests.actions.builders import seconds
 from tests.actions.target import DeploymentTarget
 from tests.actions.test_undo import isolation
-from tests.actions.world import IMPATIENT, PATIENT, World, now_command, until
+from tests.actions.world import IMPATIENT, World, now_command, of_now, until
 from tests.parts import Broker
 
 
@@ -464,8 +464,7 @@ async def test_what_someone_changed_since_is_not_taken_back(world: World) -> Non
 
 
 def isolated(**changes: Any) -> ActionCommand:
-    stamped = {"issued_unix_nano": time_ns(), "expires_unix_nano": time_ns() + seconds(60), "verification": PATIENT}
-    return isolation().model_copy(update=stamped | changes)
+    return isolation().model_copy(update=of_now() | changes)
 
 
 async def test_an_isolation_expires_by_itself(world: World) -> None:

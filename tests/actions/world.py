@@ -157,5 +157,9 @@ IMPATIENT = Verification(subjects=(LATENCY,), stabilisation_seconds=0.2, within_
 
 def now_command(number: int = 1, **changes: Any) -> ActionCommand:
     """Make a command of this moment that is verified as soon as the target recovers."""
-    stamped = {"issued_unix_nano": time_ns(), "expires_unix_nano": time_ns() + seconds(60), "verification": PATIENT}
-    return command(incident(id=f"incident-{number}"), stamped | changes)
+    return command(incident(id=f"incident-{number}"), of_now() | changes)
+
+
+def of_now() -> dict[str, Any]:
+    """Give what makes a command one of this moment."""
+    return {"issued_unix_nano": time_ns(), "expires_unix_nano": time_ns() + seconds(60), "verification": PATIENT}
