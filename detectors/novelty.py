@@ -8,8 +8,12 @@ sample of the past would forget.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from detectors.base import Streaming
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -48,3 +52,35 @@ class ValueNovelty:
         with np.errstate(invalid="ignore"):
             gaps = np.diff(centres, axis=1)
         self.closest[rows] = np.where(np.isfinite(centres[:, -1]), gaps.min(axis=1), 0.0)
+
+
+class NovelValue(Streaming[ValueNovelty]):
+    """How far a value lies from all seen before, as a share of the range it would make: 0 known, 1 unlike anything.
+
+    >>> detector = NovelValue().fit(np.random.default_rng(0).normal(size=(500, 1)))
+    >>> detector.score(np.array([[0.5], [20.0]])).round(1).tolist()
+    [0.0, 0.7]
+    """
+
+    paper = "Charikar et al., Incremental clustering and dynamic information retrieval, STOC 1997"
+    values = 1
+    warm_rows = 2 * REPRESENTATIVES
+
+    def _blank(self) -> ValueNovelty:
+        return ValueNovelty(1)
+
+    def _judge(self, state: ValueNovelty, rows: Floats) -> Floats:
+        known = np.where(np.isfinite(state.centres), state.centres, np.nan)
+        span = (
+            (np.nanmax(known, axis=1) - np.nanmin(known, axis=1)) if np.isfinite(known).any() else np.zeros(len(rows))
+        )
+        distance = state.step(np.arange(len(rows)), rows[:, 0])
+        whole = distance + span
+        share = np.divide(distance, whole, out=np.zeros(len(rows)), where=whole > 0.0)
+        return share[:, None]
+
+    def _names(self) -> Sequence[str]:
+        return ["new value"]
+
+    def _together(self, looks: Floats) -> Floats:
+        return looks[:, 0]

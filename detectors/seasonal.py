@@ -7,8 +7,12 @@ or shift of the clock is as good as another.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from detectors.base import Streaming
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -21,6 +25,8 @@ WEEK_HOURS = 168
 RATE = 0.25
 # The choice between the profiles follows the errors of the last hundred hours.
 ERROR_RATE = 0.01
+# Means are kept in 32 bits: a thousandth of the level is less than what they forget.
+ROUNDING = 1e-3
 
 
 class SeasonalProfile:
@@ -73,3 +79,38 @@ class SeasonalProfile:
         # The weekly profile halves its distance: it meets each hour but once a week.
         self.weekly[rows, week] = np.where(both, (weekly + mean) / 2.0, mean)
         self.visits[rows, day] = np.minimum(visits + 1, 250)
+
+
+class UnlikeThisHour(Streaming[SeasonalProfile]):
+    """How far a value lies from the profile of its hour, in usual errors of that hour; it takes a few days to know.
+
+    >>> hours = np.arange(24 * 10)
+    >>> values = np.where(hours % 24 < 12, 10.0, 50.0) + np.random.default_rng(0).normal(size=240)
+    >>> detector = UnlikeThisHour().fit(np.column_stack((hours * float(HOUR_NANOS), values)))
+    >>> night = (24 * 10 + 3) * float(HOUR_NANOS)
+    >>> as_ever, as_by_day = detector.score(np.array([[night, 10.0], [night, 50.0]]))
+    >>> bool(as_by_day > 10.0 > as_ever)
+    True
+    """
+
+    paper = "Cleveland et al., STL: A Seasonal-Trend Decomposition, J. Off. Statist. 6, 1990; here online, by hour"
+    timed = True
+    values = 1
+    warm_rows = 2 * DAY_HOURS
+
+    def _blank(self) -> SeasonalProfile:
+        return SeasonalProfile(1)
+
+    def _judge(self, state: SeasonalProfile, rows: Floats) -> Floats:
+        expected, usual = state.step(np.arange(len(rows)), rows[:, 0].astype(np.int64), rows[:, 1])
+        distance = np.abs(rows[:, 1] - expected)
+        floor = np.abs(expected) * ROUNDING
+        unit = np.maximum(usual, floor)
+        away = np.divide(distance, unit, out=np.zeros_like(distance), where=unit > 0.0)
+        return np.where(np.isfinite(unit), np.where(distance > floor, away, 0.0), np.nan)[:, None]
+
+    def _names(self) -> Sequence[str]:
+        return ["unlike this hour"]
+
+    def _together(self, looks: Floats) -> Floats:
+        return looks[:, 0]

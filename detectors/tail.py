@@ -11,8 +11,12 @@ comparable between series: rescaling a series moves its anchor and nothing else.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from detectors.base import Streaming
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -153,3 +157,28 @@ def _tail(bins: Floats, survivors: Floats, wanted: Floats) -> tuple[Floats, Floa
     total = (bins * beyond).sum(-1) + rest * part / 2.0
     excess = (total + PRIOR_LOOKS * PRIOR_EXCESS) / (wanted[..., 0] + PRIOR_LOOKS)
     return threshold, excess
+
+
+class TailSurprise(Streaming[TailCalibrator]):
+    """How far out in the tail of its own past the size of each value is, in decades.
+
+    >>> detector = TailSurprise().fit(np.random.default_rng(0).exponential(size=(500, 1)))
+    >>> detector.score(np.array([[0.1], [50.0]])).round(1).tolist()
+    [0.0, 5.8]
+    """
+
+    paper = "Siffer et al., Anomaly Detection in Streams with Extreme Value Theory, KDD 2017; Hill, Ann. Statist. 1975"
+    warm_rows = ANCHOR_LOOKS + WARM_LOOKS
+
+    def _blank(self) -> TailCalibrator:
+        return TailCalibrator(1, self._columns)
+
+    def _judge(self, state: TailCalibrator, rows: Floats) -> Floats:
+        return state.step(np.arange(len(rows)), np.abs(rows))
+
+    def _names(self) -> Sequence[str]:
+        return [f"column {column}" for column in range(self._columns)]
+
+    def _together(self, looks: Floats) -> Floats:
+        highest: Floats = np.fmax.reduce(looks, axis=1)
+        return highest

@@ -13,15 +13,17 @@ needs less evidence: `RATE_CREDIT` decades per decade of tick length.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.base import Streaming
 from detectors.novelty import ValueNovelty
 from detectors.seasonal import SeasonalProfile
-from detectors.tail import TailCalibrator
+from detectors.tail import ANCHOR_LOOKS, WARM_LOOKS, TailCalibrator
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -184,3 +186,39 @@ def _toward(mean: Floats, value: Floats, ticks: Ints, half_life: float) -> Float
     rate = np.maximum(1.0 / (np.maximum(ticks, 0) + 1.0), 1.0 - 0.5 ** (1.0 / half_life))
     moved: Floats = mean + rate * (value - mean)
     return moved
+
+
+class Univariate(Streaming[UnivariateDetector]):
+    """All looks at one series: the score is their mean, decades.
+
+    >>> minutes = 60e9 * np.arange(1.0, 401.0)
+    >>> history = np.column_stack((minutes, np.random.default_rng(0).normal(size=400)))
+    >>> detector = Univariate().fit(history)
+    >>> calm, spike = detector.score(np.array([[60e9 * 401, 0.1], [60e9 * 401, 50.0]]))
+    >>> bool(spike > calm + 1.0), 'new value' in [one.name for one in detector.explain(1)[:6]]
+    (True, True)
+    """
+
+    paper = (
+        "Agreement of looks: Zimek, Campello & Sander, Ensembles for Unsupervised Outlier Detection, SIGKDD Expl. 2013;"
+        " their own papers in detectors/novelty.py, seasonal.py and tail.py"
+    )
+    timed = True
+    values = 1
+    # Means over 24 ticks are kept of any history; the tails say something after this many.
+    warm_rows = ANCHOR_LOOKS + WARM_LOOKS
+
+    def _blank(self) -> UnivariateDetector:
+        return UnivariateDetector(1)
+
+    def _judge(self, state: UnivariateDetector, rows: Floats) -> Floats:
+        found = state.step(np.arange(len(rows)), rows[:, 0].astype(np.int64), rows[:, 1])
+        looks = found.looks.astype(np.float64)
+        return np.column_stack((looks, found.score - looks.mean(axis=1)))
+
+    def _names(self) -> Sequence[str]:
+        return (*LOOKS, "time a tick covers")
+
+    def _together(self, looks: Floats) -> Floats:
+        score: Floats = looks[:, :-1].mean(axis=1) + looks[:, -1]
+        return score

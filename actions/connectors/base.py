@@ -9,21 +9,28 @@ it names.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from schemas.action import Operation, Precondition
 from schemas.codec import describe
-from schemas.errors import PermanentError, RefusedError
+from schemas.errors import PermanentError, RefusedError, TemporaryError
 
 State = dict[str, Any]
+Sleep = Callable[[float], Awaitable[None]]
+Monotonic = Callable[[], float]
 
 # An outcome carries the state before and after, and a record may have 1 MiB: a quarter of that for both together.
 MAX_STATE_BYTES = 128 * 1024
+# Between two looks at a system that converges: short beside the seconds that takes, long beside one request.
+POLL_SECONDS = 0.25
 
 
 class Params(BaseModel):
@@ -70,9 +77,11 @@ class Connector(ABC):
     permissions: ClassVar[tuple[Permission, ...]]
     operations: ClassVar[Mapping[str, type[Params]]]
 
-    def __init__(self, *, enabled: bool) -> None:
+    def __init__(self, *, enabled: bool, sleep: Sleep = asyncio.sleep, monotonic: Monotonic = time.monotonic) -> None:
         # Read-only until enabled.
         self.enabled = enabled
+        self._sleep = sleep
+        self._monotonic = monotonic
 
     @abstractmethod
     async def observe(self, operation: Operation) -> State:
@@ -96,6 +105,27 @@ class Connector(ABC):
     async def verify(self, operation: Operation, before: State) -> Convergence:
         """Wait, bounded, until the system has reached the desired state."""
 
+    async def wait(self, operation: Operation, missing: Callable[[State], list[str]], seconds: float) -> Convergence:
+        """Observe until nothing is missing, or the time is up: what most `verify` do."""
+        deadline = self._monotonic() + seconds
+        now: State = {}
+        problems = ["it could not be read"]
+        while True:
+            # A system that restarts while it converges is not a failure yet.
+            with contextlib.suppress(TemporaryError):
+                now = await self.observe(operation)
+                problems = missing(now)
+                if not problems:
+                    return Convergence(reached=True, detail="as desired", state=now)
+            if self._monotonic() >= deadline:
+                return Convergence(reached=False, detail=f"after {seconds:g} s: {'; '.join(problems)}", state=now)
+            await self._sleep(POLL_SECONDS)
+
+    def require_enabled(self, operation: Operation) -> None:
+        """Refuse to write while read-only; the first thing every `apply` does."""
+        if not self.enabled:
+            raise PermanentError(f"{operation.connector} is read-only; enable it in the settings to act")
+
     async def revert(self, applied: Operation, undo: Operation, before: State, key: str) -> None:
         """Put back what was there before `applied`, unless someone has changed it since: that is then theirs.
 
@@ -118,6 +148,10 @@ class Connector(ABC):
         """Validate the parameters of `operation`."""
         return validate_params(self.operations, operation)
 
+    def filled(self, operation: Operation, before: State) -> Params:
+        """Validate the parameters of `operation` with every reference to the state replaced by what it says."""
+        return self.params(operation.model_copy(update={"params": resolve(operation.params, before)}))
+
 
 def validate_params(operations: Mapping[str, type[Params]], operation: Operation) -> Params:
     """Validate an operation against those a connector knows.
@@ -134,6 +168,15 @@ def validate_params(operations: Mapping[str, type[Params]], operation: Operation
         return model.model_validate(operation.params)
     except ValidationError as error:
         raise PermanentError(f"{operation.connector} {operation.operation}: {describe(error)}") from None
+
+
+def _or_reference(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    return value if isinstance(value, Mapping) and set(value) == {"$state"} else validate(value)
+
+
+# Marks a parameter that a playbook may take from the observed state. A playbook is checked with the reference in it;
+# `Connector.filled` checks the value that takes its place.
+OrReference = WrapValidator(_or_reference)
 
 
 def resolve(value: Any, state: State) -> Any:

@@ -8,10 +8,8 @@ read to a bounded size, and temporary errors are tried again with exponential ba
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ssl
 import time
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
@@ -23,9 +21,11 @@ from actions.connectors.base import (
     MAX_STATE_BYTES,
     Connector,
     Convergence,
+    Monotonic,
     Params,
     Permission,
     Plan,
+    Sleep,
     State,
     resolve,
     select,
@@ -41,9 +41,6 @@ ATTEMPTS = 4
 BACKOFF_SECONDS = 0.25
 # A server may ask for more patience than that, but not for more than one lease would bear.
 MAX_RETRY_AFTER_SECONDS = 2.0
-POLL_SECONDS = 0.25
-
-Sleep = Callable[[float], Awaitable[None]]
 
 
 def _safe_segment(segment: str) -> str:
@@ -114,11 +111,9 @@ class HttpConnector(Connector):
         *,
         transport: httpx.AsyncBaseTransport | None = None,
         sleep: Sleep = asyncio.sleep,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Monotonic = time.monotonic,
     ) -> None:
-        super().__init__(enabled=settings.enabled)
-        self._sleep = sleep
-        self._monotonic = monotonic
+        super().__init__(enabled=settings.enabled, sleep=sleep, monotonic=monotonic)
         self._client = httpx.AsyncClient(
             base_url=str(settings.base_url),
             headers=_headers(settings),
@@ -143,28 +138,15 @@ class HttpConnector(Connector):
         return Plan(satisfied=not missing, drifted=bool(missing) and changed, summary=summary, change=change)
 
     async def apply(self, operation: Operation, before: State, key: str) -> None:
-        if not self.enabled:
-            raise PermanentError(f"{operation.connector} is read-only; enable it in the settings to act")
+        self.require_enabled(operation)
         params = self._set(operation)
         body = orjson.dumps(resolve(params.body, before))
         await self._request(params.method, params.write, body=body, headers={"Idempotency-Key": key})
 
     async def verify(self, operation: Operation, before: State) -> Convergence:
         params = self._set(operation)
-        deadline = self._monotonic() + params.converge_seconds
-        now: State = {}
-        missing = ["it could not be read"]
-        while True:
-            # An API that restarts while it converges is not a failure yet.
-            with contextlib.suppress(TemporaryError):
-                now = await self.observe(operation)
-                missing = _missing(params.desired + params.converged, before, now)
-                if not missing:
-                    return Convergence(reached=True, detail="as desired", state=now)
-            if self._monotonic() >= deadline:
-                detail = f"after {params.converge_seconds:g} s: {'; '.join(missing)}"
-                return Convergence(reached=False, detail=detail, state=now)
-            await self._sleep(POLL_SECONDS)
+        wanted = params.desired + params.converged
+        return await self.wait(operation, lambda now: _missing(wanted, before, now), params.converge_seconds)
 
     async def close(self) -> None:
         await self._client.aclose()

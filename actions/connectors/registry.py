@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 from actions.connectors.base import Connector
 from actions.connectors.http import HttpConnector
+from actions.connectors.postgres import PostgresConnector
 from actions.connectors.settings import ConnectorsSettings
 
-KINDS: Mapping[str, type[Connector]] = {"http": HttpConnector}
+KINDS: Mapping[str, type[Connector]] = {"http": HttpConnector, "postgres": PostgresConnector}
 
 
 def kind_of(connector: str) -> type[Connector] | None:
@@ -22,7 +23,10 @@ def kind_of(connector: str) -> type[Connector] | None:
 
 def build(settings: ConnectorsSettings) -> dict[str, Connector]:
     """Make every configured connector."""
-    return {f"http.{name}": HttpConnector(endpoint) for name, endpoint in settings.http.items()}
+    return {
+        **{f"http.{name}": HttpConnector(endpoint) for name, endpoint in settings.http.items()},
+        **{f"postgres.{name}": PostgresConnector(database) for name, database in settings.postgres.items()},
+    }
 
 
 async def close(connectors: Mapping[str, Connector]) -> None:

@@ -32,7 +32,22 @@ class HttpEndpoint(Group):
     """Of one request. With the retries, one call takes at most four times as long and 2 s more."""
 
 
+class PostgresDatabase(Group):
+    """One PostgreSQL database that actions may protect."""
+
+    conninfo: SecretStr
+    """Where it is and as whom, as libpq reads it: `host=db dbname=shop user=reflexarc sslmode=verify-full`, or a URI. \
+    A password is better kept in `~/.pgpass` or a client certificate."""
+    enabled: bool = False
+    """Whether actions may change it. Until then it is only read."""
+    protected_roles: tuple[str, ...] = ()
+    """Roles that are never limited, and whose sessions are never ended. Superusers never are."""
+    timeout_seconds: Annotated[float, Field(ge=1, le=60)] = 5.0
+    """Of one look or change."""
+
+
 class ConnectorsSettings(Group):
     """Systems that actions may be carried out on, by kind and name; a playbook's `http.deployments` is `http` here."""
 
     http: dict[str, HttpEndpoint] = Field(default_factory=dict)
+    postgres: dict[str, PostgresDatabase] = Field(default_factory=dict)

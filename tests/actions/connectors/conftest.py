@@ -1,0 +1,29 @@
+"""Real systems for the connector tests, each started once and shared by the tests of its module.
+
+Where one cannot run, its tests are skipped with the reason; with CI=true they fail instead.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.parts import postgres as postgres_part
+from tests.parts.postgres import Postgres
+
+
+def need(why_not: str | None) -> None:
+    """Skip what cannot run here; CI has everything, so there it is a failure."""
+    if why_not is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(why_not)
+        pytest.skip(why_not)
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Postgres]:
+    need(postgres_part.obstacle())
+    with Postgres() as server:
+        yield server
