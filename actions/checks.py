@@ -97,12 +97,16 @@ def next_step(playbook: Playbook, attempts: Sequence[Attempt], now: int) -> tupl
 
 
 def tier_in_force(
-    playbook: Playbook, incident: Incident, settings: PolicySettings, record: Reliability | None, pin: Tier | None
+    playbook: Playbook,
+    at: Incident | Entity,
+    settings: PolicySettings,
+    record: Reliability | None,
+    pin: Tier | None,
 ) -> tuple[Tier, Check]:
     """Find the tier: pinned by a person, or granted, raised by what was earned, capped by a demotion."""
     if pin is not None:
         return pin, Check(name="tier", passed=pin == "autonomous", detail=f"{pin}: pinned by a person")
-    grant = settings.grant_for(incident.environment, incident.service, playbook.name)
+    grant = settings.grant_for(at.environment, at.service, playbook.name)
     tier, told = grant.tier, [f"granted {grant.tier}"]
     earned: Tier = "observe"
     if record is not None and grant.earn_up_to is not None:

@@ -6,6 +6,7 @@ and people promote by. The decide stage folds the same outcomes for itself. Noth
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from redis.asyncio import Redis
@@ -53,6 +54,12 @@ class Lessons:
         """Read what is known of a playbook at a place."""
         return _parse(await self._redis.get(self._key(environment, service, playbook)), environment, service, playbook)
 
+    async def all(self) -> list[Reliability]:
+        """Read everything that is known, by place and playbook."""
+        keys = [key async for key in self._redis.scan_iter(match=f"{_literal(self._prefix)}:*", count=1000)]
+        found = [await self._redis.get(key) for key in sorted(keys)]
+        return [Reliability.model_validate_json(one) for one in found if one is not None]
+
     async def _fold(self, outcome: Outcome) -> None:
         place = (outcome.target.environment, outcome.target.service, outcome.playbook)
         key = self._key(*place)
@@ -67,6 +74,11 @@ class Lessons:
 
     def _key(self, environment: str, service: str, playbook: str) -> str:
         return f"{self._prefix}:{environment}/{service}/{playbook}"
+
+
+def _literal(text: str) -> str:
+    """Escape what a Redis pattern would read as one."""
+    return re.sub(r"([\\*?\[\]])", r"\\\1", text)
 
 
 def stage(lessons: Lessons) -> Stage:

@@ -256,4 +256,5 @@ async def test_lessons_are_kept_once_however_often_they_are_told(valkey: Embedde
         await lessons.learn(record)
     found = await lessons.of("demo", "checkout", told.playbook)
     assert (found.successes, found.failures) == (1, 0)
+    assert await lessons.all() == [found]
     await redis.aclose()

@@ -1,0 +1,171 @@
+"""Where each playbook stands on the way to autonomy, and what is missing for the next tier.
+
+Called by `reflexarc readiness`. Pure. The tier in force is computed by the very function the policy uses, so that
+this can say nothing else than what will happen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from actions.autonomy import TIERS, EarningSettings, Reliability, lift
+from actions.catalog import Catalog
+from actions.checks import reversible, tier_in_force
+from actions.controls import Controls, Scope
+from actions.playbook import Playbook
+from actions.settings import PolicySettings
+from schemas.action import Tier
+from schemas.envelope import Entity, Model
+
+# More in a row than any threshold below 1 asks for within reason: 0.99 takes 298.
+MOST_RUNS = 1000
+Place = tuple[str, str]
+
+
+class Standing(Model):
+    """One playbook on one service of one environment."""
+
+    playbook: str
+    playbook_version: int
+    environment: str
+    service: str
+    tier: Tier
+    """In force now."""
+    because: str
+    successes: int
+    failures: int
+    lower_bound: float
+    """What the rate of verified success exceeds with probability 1 - `policy.earning.percentile`."""
+    earned: Tier
+    """Highest tier that the record justifies."""
+    next_tier: Tier | None
+    needed_bound: float | None
+    missing: tuple[str, ...]
+    """What has to happen for the next tier; empty where there is none."""
+
+
+def readiness(
+    catalog: Catalog,
+    policy: PolicySettings,
+    records: Iterable[Reliability],
+    *,
+    places: Iterable[Place] = (),
+    controls: Controls | None = None,
+    connectors: Collection[str] = (),
+) -> tuple[Standing, ...]:
+    """Say where every playbook stands at every place where it has a record, and at these places.
+
+    Args:
+        catalog: the playbooks there are.
+        policy: what is granted, and what must be shown for each tier.
+        records: what became of actions so far.
+        places: environments and services to list although nothing was done there yet.
+        controls: what people said: pins and forgiven demotions.
+        connectors: names of the connectors that are configured and enabled.
+
+    """
+    said = controls or Controls()
+    known = {(one.environment, one.service, one.playbook): one for one in records}
+    everywhere = sorted({(environment, service) for environment, service, _ in known} | set(places))
+    return tuple(
+        _standing(playbook, place, policy, _forgiven(known, place, playbook, said), said=said, connectors=connectors)
+        for place in everywhere
+        for playbook in catalog
+    )
+
+
+def runs_needed(record: Reliability, bound: float, settings: EarningSettings) -> int:
+    """Count the verified successes in a row after which the lower bound reaches `bound`.
+
+    >>> runs_needed(Reliability(environment="e", service="s", playbook="p"), 0.80, EarningSettings())
+    13
+    """
+    for runs in range(MOST_RUNS):
+        further = record.model_copy(update={"successes": record.successes + runs})
+        if further.lower_bound(settings.percentile) >= bound:
+            return runs
+    return MOST_RUNS
+
+
+def _forgiven(
+    known: Mapping[tuple[str, str, str], Reliability], place: Place, playbook: Playbook, said: Controls
+) -> Reliability:
+    environment, service = place
+    record = known.get((environment, service, playbook.name))
+    if record is None:
+        return Reliability(environment=environment, service=service, playbook=playbook.name)
+    return lift(record, said.lifted(Scope(environment, service, playbook.name)))
+
+
+def _standing(
+    playbook: Playbook,
+    place: Place,
+    policy: PolicySettings,
+    record: Reliability,
+    *,
+    said: Controls,
+    connectors: Collection[str],
+) -> Standing:
+    environment, service = place
+    pin = said.pin(Scope(environment, service, playbook.name))
+    entity = Entity(environment=environment, service=service)
+    tier, check = tier_in_force(playbook, entity, policy, record, pin)
+    following = TIERS[TIERS.index(tier) + 1] if tier != TIERS[-1] else None
+    return Standing(
+        playbook=playbook.name,
+        playbook_version=playbook.version,
+        environment=environment,
+        service=service,
+        tier=tier,
+        because=check.detail,
+        successes=record.successes,
+        failures=record.failures,
+        lower_bound=record.lower_bound(policy.earning.percentile),
+        earned=record.earned(policy.earning),
+        next_tier=following,
+        needed_bound=None if following is None else _bound(following, policy.earning),
+        missing=()
+        if following is None
+        else tuple(_missing(playbook, record, policy, following, pin=pin, connectors=connectors)),
+    )
+
+
+def _missing(
+    playbook: Playbook,
+    record: Reliability,
+    policy: PolicySettings,
+    wanted: Tier,
+    *,
+    pin: Tier | None,
+    connectors: Collection[str],
+) -> Iterator[str]:
+    """Say what stands between here and the next tier."""
+    runs = runs_needed(record, _bound(wanted, policy.earning), policy.earning)
+    if runs:
+        yield f"evidence: {runs} more verified success{'es' if runs > 1 else ''} without a failure"
+    if record.cap is not None:
+        yield f"demoted to {record.cap} ({record.because}): `reflexarc lift`, or earn it anew"
+    grant = policy.grant_for(record.environment, record.service, playbook.name)
+    reach = max(grant.tier, grant.earn_up_to or grant.tier, key=TIERS.index)
+    if TIERS.index(reach) < TIERS.index(wanted):
+        yield f"a grant: policy.grants holds {grant.tier}; write tier or earn_up_to {wanted}"
+    if pin is not None:
+        yield f"pinned to {pin} by a person: `reflexarc unpin`"
+    if TIERS.index(wanted) >= TIERS.index("approve"):
+        lacking = sorted({step.connector for step in playbook.steps} - set(connectors))
+        if lacking:
+            yield f"connectors that are configured and enabled: {', '.join(lacking)}"
+    if wanted == "autonomous":
+        for check in map(reversible, playbook.steps):
+            if not check.passed:
+                yield f"a way back: {check.detail}, so a person is asked for it whatever the tier"
+
+
+def _bound(tier: Tier, settings: EarningSettings) -> float:
+    bounds: dict[Tier, float] = {
+        "observe": 0.0,
+        "recommend": settings.recommend,
+        "approve": settings.approve,
+        "autonomous": settings.autonomous,
+    }
+    return bounds[tier]

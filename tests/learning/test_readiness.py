@@ -1,0 +1,96 @@
+"""Where a playbook stands is what the policy would do there; what is missing, once done, gives the next tier."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from actions.autonomy import EarningSettings, Reliability
+from actions.controls import Controls
+from actions.settings import Grant, PolicySettings
+from learning.readiness import Standing, readiness, runs_needed
+from schemas.action import Tier
+from schemas.control import Control, ControlKind
+from schemas.decision import Decision
+from tests.actions.builders import T0, decision, shipped
+
+PLAYBOOK = "rollback-deployment"
+CONNECTORS = tuple({step.connector for playbook in shipped() for step in playbook.steps})
+
+
+def policy(tier: Tier = "observe", earn_up_to: Tier | None = None) -> PolicySettings:
+    return PolicySettings(grants=(Grant(environment="demo", tier=tier, earn_up_to=earn_up_to),))
+
+
+def record(successes: int = 0, **more: Any) -> Reliability:
+    return Reliability(environment="demo", service="checkout", playbook=PLAYBOOK, successes=successes, **more)
+
+
+def said(kind: ControlKind, **about: Any) -> Controls:
+    controls = Controls()
+    controls.add(Control(id=kind, kind=kind, by="ada", time_unix_nano=T0, **about))
+    return controls
+
+
+def standing(record: Reliability, policy: PolicySettings, **given: Any) -> Standing:
+    found = readiness(shipped(), policy, [record], **{"connectors": CONNECTORS, **given})
+    return next(one for one in found if one.playbook == PLAYBOOK)
+
+
+@pytest.mark.parametrize(("bound", "runs"), [(0.30, 2), (0.60, 5), (0.80, 13)])
+def test_runs_needed_without_a_failure_are_those_the_manual_states(bound: float, runs: int) -> None:
+    assert runs_needed(record(), bound, EarningSettings()) == runs
+
+
+def test_failures_make_it_longer_and_what_is_reached_needs_none() -> None:
+    assert runs_needed(record(failures=2), 0.80, EarningSettings()) > 13
+    assert runs_needed(record(20), 0.80, EarningSettings()) == 0
+
+
+@pytest.mark.parametrize("known", [record(), record(3), record(6), record(14), record(14, failures=1, cap="approve")])
+@pytest.mark.parametrize("settings", [policy(), policy("approve"), policy("observe", "autonomous")])
+def test_the_tier_is_the_one_the_policy_decides_by(known: Reliability, settings: PolicySettings) -> None:
+    decided: Decision = decision(settings=settings, records={PLAYBOOK: known})
+    assert standing(known, settings).tier == decided.tier
+
+
+def test_what_is_missing_once_done_gives_the_next_tier() -> None:
+    settings = policy("observe", "autonomous")
+    before = standing(record(3), settings)
+    assert (before.tier, before.next_tier) == ("recommend", "approve")
+    assert before.missing == ("evidence: 2 more verified successes without a failure",)
+    assert standing(record(5), settings).tier == "approve"
+
+
+def test_without_a_grant_evidence_is_not_enough() -> None:
+    found = standing(record(20), PolicySettings())
+    assert (found.tier, found.earned) == ("observe", "autonomous")
+    assert [one.partition(":")[0] for one in found.missing] == ["a grant"]
+
+
+def test_a_pin_and_a_demotion_are_named_and_a_demotion_may_be_forgiven() -> None:
+    demoted = record(cap="observe", because="action x ended reverted", demoted_unix_nano=T0 - 1)
+    settings = policy("approve")
+    assert any("demoted to observe (action x ended reverted)" in one for one in standing(demoted, settings).missing)
+    assert standing(demoted, settings, controls=said("lift")).tier == "approve"
+    pinned = standing(record(20), policy("observe", "autonomous"), controls=said("pin", tier="observe"))
+    assert pinned.missing == ("pinned to observe by a person: `reflexarc unpin`",)
+
+
+def test_connectors_that_are_not_enabled_are_named() -> None:
+    found = standing(record(20), policy("observe", "approve"), connectors=())
+    assert found.next_tier == "autonomous"
+    assert any(one.startswith("connectors that are configured and enabled: ") for one in found.missing)
+
+
+def test_at_the_top_nothing_is_missing() -> None:
+    found = standing(record(20), policy("autonomous"))
+    assert (found.next_tier, found.needed_bound, found.missing) == (None, None, ())
+
+
+def test_places_without_a_record_are_listed_when_asked_for() -> None:
+    found = readiness(shipped(), PolicySettings(), [], places=[("prod", "search")])
+    assert {(one.environment, one.service) for one in found} == {("prod", "search")}
+    assert len(found) == len(shipped())
+    assert readiness(shipped(), PolicySettings(), []) == ()
