@@ -30,8 +30,8 @@ REMEMBERED_OUTCOMES = 256
 RECENT = 10
 FAILED_TOO_OFTEN = 2
 
-_HARMFUL = frozenset({Result.REVERTED, Result.UNDONE_FAILED, Result.UNKNOWN})
-_EVIDENCE = _HARMFUL | {Result.VERIFIED, Result.FAILED}
+HARMFUL = frozenset({Result.REVERTED, Result.UNDONE_FAILED, Result.UNKNOWN})
+_EVIDENCE = HARMFUL | {Result.VERIFIED, Result.FAILED}
 
 
 def lower(tier: Tier) -> Tier:
@@ -123,7 +123,7 @@ def lift(record: Reliability, at_unix_nano: int) -> Reliability:
 
 
 def _why_demoted(outcome: Outcome, recent: tuple[Result, ...]) -> str | None:
-    if outcome.result in _HARMFUL:
+    if outcome.result in HARMFUL:
         return f"action {outcome.action_id} ended {outcome.result}: {outcome.reason}"[:500]
     failed = recent.count(Result.FAILED)
     if outcome.result is Result.FAILED and failed >= FAILED_TOO_OFTEN:

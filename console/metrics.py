@@ -14,6 +14,8 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from console.desk import Desk
+from console.measured import ReportCollector
+from learning.measures import Report
 
 PREFIX = "reflexarc_console"
 
@@ -37,10 +39,11 @@ class DeskCollector(Collector):
         yield _webhooks(desk)
 
 
-def render(desk: Desk) -> bytes:
+def render(desk: Desk, report: Report) -> bytes:
     """Write the figures in Prometheus' text format."""
     registry = CollectorRegistry()
     registry.register(DeskCollector(desk))
+    registry.register(ReportCollector(report))
     return generate_latest(registry)
 
 

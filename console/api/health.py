@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from console.desk import DESK
+from console.measured import history_of
 from console.metrics import render
+from learning.measures import measure
+from learning.returns import Assumptions
 
 
 async def healthz(_request: web.Request) -> web.Response:
@@ -23,7 +28,10 @@ async def readyz(request: web.Request) -> web.Response:
 
 
 async def metrics(request: web.Request) -> web.Response:
-    return web.Response(body=render(request.app[DESK]), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    """Give all figures; those with intervals are computed beside the event loop, for they take a while."""
+    desk = request.app[DESK]
+    report = await asyncio.to_thread(measure, history_of(desk), Assumptions())
+    return web.Response(body=render(desk, report), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 ROUTES = (

@@ -237,6 +237,7 @@ async def test_metrics_can_be_scraped(client: Client, desk: Desk) -> None:
         (sample.name.removeprefix("reflexarc_console_"), *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(await response.text())
         for sample in family.samples
+        if sample.name.startswith("reflexarc_console_")
     }
     assert samples == {
         ("incidents", "deployment_regression", "open"): 1,
@@ -252,3 +253,18 @@ async def test_metrics_can_be_scraped(client: Client, desk: Desk) -> None:
         ("webhooks_total", "refused", "test"): 1,
         ("webhooks_total", "accepted", "test"): 1,
     }
+
+
+async def test_what_is_measured_can_be_scraped_with_its_intervals(client: Client, desk: Desk) -> None:
+    desk.receive([control("feedback", incident_id=OVER.id, verdict="false_positive")], LIVE)
+    response = await client.get("/metrics")
+    samples = {
+        (sample.name.removeprefix("reflexarc_report_"), *sorted(sample.labels.values())): sample.value
+        for family in text_string_to_metric_families(await response.text())
+        for sample in family.samples
+    }
+    assert samples["ratio", "false_incidents", "value"] == 1
+    assert 0.1 < samples["ratio", "false_incidents", "lower"] < 1
+    assert samples["ratio_cases", "false_incidents"] == 1
+    assert samples["detect_seconds", "*", "*", "value"] == pytest.approx(1.2)
+    assert samples["brier_score", "value"] == pytest.approx(0.93**2), "sure, and wrong"

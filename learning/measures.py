@@ -1,0 +1,209 @@
+"""How well it goes: times, errors, calibration, compression, autonomy and savings, each with its interval.
+
+Called by `reflexarc report` and by the console for Prometheus. Pure: a history in, a report out. docs/measures.md says
+what each figure means and where it can mislead.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+from learning.calibration import Calibration, Claim, calibrate
+from learning.history import Case, History
+from learning.occurrence import Occurrence
+from learning.returns import Assumptions, Returns, harmful_actions, returns
+from learning.statistics import Estimate, mean, rate
+from schemas.envelope import NANOS, Model
+from schemas.outcome import Result
+
+ALL = "*"
+# A person's note of when something began is seldom exact: within this of our incident it is the same one.
+LABEL_SLACK_SECONDS = 300.0
+
+
+class Times(Model):
+    """Mean times in seconds of one class at one tier; `*` is all."""
+
+    label: str
+    tier: str
+    incidents: int
+    detect: Estimate
+    acknowledge: Estimate
+    repair: Estimate
+
+
+class LabelQuality(Model):
+    """How well one class is told, by what people confirmed or corrected."""
+
+    label: str
+    precision: Estimate
+    """Of incidents given this class, how many were of it."""
+    recall: Estimate
+    """Of incidents of this class, how many were given it."""
+
+
+class Shadow(Model):
+    """What people made of what a playbook proposed without doing it."""
+
+    playbook: str
+    proposed: int
+    agreement: Estimate
+
+
+class Detection(Model):
+    """Found and missed, against a list of what really happened."""
+
+    recall: Estimate
+    precision: Estimate
+    missed: tuple[str, ...]
+
+
+class Report(Model):
+    """Everything that is measured."""
+
+    first_unix_nano: int | None
+    last_unix_nano: int | None
+    incidents: int
+    open: int
+    verdicts: dict[str, int]
+    """Last decisions by verdict."""
+    results: dict[str, int]
+    """Outcomes of actions by result."""
+    times: tuple[Times, ...]
+    false_incidents: Estimate
+    """Share of incidents with a verdict that people called false positives."""
+    false_actions: Estimate
+    """Share of actions tried on what people called a false positive, of those tried on what has a verdict."""
+    harmful_actions: Estimate
+    """Share of actions tried that had to be taken back, or whose effect is unknown."""
+    verified_actions: Estimate
+    labels: tuple[LabelQuality, ...]
+    calibration: Calibration
+    shadow: tuple[Shadow, ...]
+    detection: Detection | None
+    signals: int
+    compression: float | None
+    """Share of signals that nobody had to look at by themselves: 1 - incidents / signals."""
+    autonomy: Estimate
+    """Share of resolved incidents, false positives left out, that were repaired without a person."""
+    returns: Returns
+
+
+def measure(history: History, assumptions: Assumptions, truth: Sequence[Occurrence] | None = None) -> Report:
+    """Measure a history.
+
+    Args:
+        history: what happened.
+        assumptions: the baseline that savings are computed against.
+        truth: what really happened, where somebody kept a list.
+
+    """
+    cases = history.cases
+    judged = [case for case in cases if case.verdict is not None]
+    tried = [one for case in cases for one in case.tried]
+    on_false = sum(len(case.tried) for case in judged if case.verdict == "false_positive")
+    resolved = [case for case in cases if case.incident.status == "resolved" and case.verdict != "false_positive"]
+    signals, grouped = _signals(history)
+    return Report(
+        first_unix_nano=min((case.incident.onset_unix_nano for case in cases), default=None),
+        last_unix_nano=max((case.incident.updated_unix_nano for case in cases), default=None),
+        incidents=len(cases),
+        open=sum(case.incident.status == "open" for case in cases),
+        verdicts=_count(case.decisions[-1].verdict for case in cases if case.decisions),
+        results=_count(one.result.value for case in cases for one in case.outcomes if one.undoes is None),
+        times=tuple(_times(cases)),
+        false_incidents=rate(sum(case.verdict == "false_positive" for case in judged), len(judged)),
+        false_actions=rate(on_false, sum(len(case.tried) for case in judged)),
+        harmful_actions=rate(sum(map(harmful_actions, cases)), len(tried)),
+        verified_actions=rate(sum(one.result is Result.VERIFIED for one in tried), len(tried)),
+        labels=tuple(_labels(cases)),
+        calibration=calibrate([_claim(case) for case in judged]),
+        shadow=tuple(_shadow(cases)),
+        detection=None if truth is None else _detection(cases, truth),
+        signals=signals,
+        compression=1 - grouped / signals if signals else None,
+        autonomy=rate(sum(case.repaired_alone for case in resolved), len(resolved)),
+        returns=returns(cases, assumptions),
+    )
+
+
+def _signals(history: History) -> tuple[int, int]:
+    """Count signals, and the incidents they became. Signals are kept for less long, so older incidents do not count."""
+    if not history.fired:
+        return sum(case.incident.signal_count for case in history.cases), len(history.cases)
+    since = history.fired[0]
+    return len(history.fired), sum(case.incident.opened_unix_nano >= since for case in history.cases)
+
+
+def _count(names: Iterable[str]) -> dict[str, int]:
+    counts: dict[str, int] = defaultdict(int)
+    for name in names:
+        counts[name] += 1
+    return dict(sorted(counts.items()))
+
+
+def _times(cases: Sequence[Case]) -> Iterable[Times]:
+    """Group times; false positives are left out, for how fast one is over says nothing."""
+    groups: dict[tuple[str, str], list[Case]] = defaultdict(list)
+    for case in cases:
+        if case.verdict != "false_positive":
+            for key in ((ALL, ALL), (case.label, ALL), (ALL, case.tier), (case.label, case.tier)):
+                groups[key].append(case)
+    for (label, tier), group in sorted(groups.items()):
+        yield Times(
+            label=label,
+            tier=tier,
+            incidents=len(group),
+            detect=mean([case.detection_seconds for case in group]),
+            acknowledge=mean([s for case in group if (s := case.acknowledgement_seconds) is not None]),
+            repair=mean([s for case in group if (s := case.repair_seconds) is not None]),
+        )
+
+
+def _labels(cases: Sequence[Case]) -> Iterable[LabelQuality]:
+    """Judge classes; a false positive was of no class, so it counts against the one it was given."""
+    pairs = [(case.label, case.true_label) for case in cases if case.verdict is not None]
+    for label in sorted({name for pair in pairs for name in pair if name is not None}):
+        given = [true == label for told, true in pairs if told == label]
+        really = [told == label for told, true in pairs if true == label]
+        yield LabelQuality(label=label, precision=rate(sum(given), len(given)), recall=rate(sum(really), len(really)))
+
+
+def _claim(case: Case) -> Claim:
+    found, true = case.incident.classification, case.true_label
+    covered = true in found.prediction_set if found.prediction_set and true is not None else None
+    return Claim(found.confidence, true == found.label, covered)
+
+
+def _shadow(cases: Sequence[Case]) -> Iterable[Shadow]:
+    """Judge the last proposal of each incident that was not carried out at once."""
+    groups: dict[str, list[str | None]] = defaultdict(list)
+    for case in cases:
+        proposals = [one for one in case.decisions if one.playbook and one.actions and one.verdict != "act"]
+        if proposals and proposals[-1].playbook:
+            groups[proposals[-1].playbook].append(case.judged(proposals[-1]))
+    for playbook, answers in sorted(groups.items()):
+        told = [answer for answer in answers if answer is not None]
+        yield Shadow(playbook=playbook, proposed=len(answers), agreement=rate(told.count("agreed"), len(told)))
+
+
+def _detection(cases: Sequence[Case], truth: Sequence[Occurrence]) -> Detection:
+    missed = [one.id for one in truth if not any(_same(case, one) for case in cases)]
+    true = sum(any(_same(case, one) for one in truth) for case in cases)
+    return Detection(
+        recall=rate(len(truth) - len(missed), len(truth)), precision=rate(true, len(cases)), missed=tuple(missed)
+    )
+
+
+def _same(case: Case, told: Occurrence) -> bool:
+    """Whether an incident and what somebody noted overlap in time on the same service."""
+    slack = int(LABEL_SLACK_SECONDS * NANOS)
+    incident = case.incident
+    ended = told.ended_unix_nano or told.started_unix_nano
+    mine_ended = incident.resolved_unix_nano or incident.updated_unix_nano
+    return (
+        (incident.environment, incident.service) == (told.environment, told.service)
+        and incident.onset_unix_nano <= ended + slack
+        and mine_ended >= told.started_unix_nano - slack
+    )

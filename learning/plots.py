@@ -1,0 +1,68 @@
+"""Plots as SVG text, for pages that need nothing from anywhere: no script, no font, no library.
+
+Used by `learning.page`. Colours come from the page's variables, so that both themes are readable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+
+from learning.calibration import Bin
+from learning.statistics import Estimate
+
+_WIDTH, _ROW, _LEFT, _RIGHT = 640, 26, 220, 110
+_SIDE, _MARGIN = 300, 40
+
+
+def intervals(rows: Sequence[tuple[str, Estimate]], unit: str = "", most: float | None = None) -> str:
+    """Draw estimates one under the other: a dot, and its interval as a line."""
+    shown = [(name, one) for name, one in rows if one.value is not None]
+    if not shown:
+        return "<p>No case.</p>"
+    widest = most or max((one.upper or one.value or 0.0) for _, one in shown) or 1.0
+    height = _ROW * len(shown) + 10
+    parts = [f'<svg viewBox="0 0 {_WIDTH} {height}" role="img">']
+    for number, (name, one) in enumerate(shown):
+        parts += _interval(name, one, _ROW * number + _ROW / 2 + 5, widest, unit)
+    return "".join([*parts, "</svg>"])
+
+
+def _interval(name: str, one: Estimate, y: float, widest: float, unit: str) -> list[str]:
+    def x(value: float) -> float:
+        return round(_LEFT + (_WIDTH - _LEFT - _RIGHT) * min(value / widest, 1.0), 1)
+
+    value = one.value or 0.0
+    low, high = one.lower if one.lower is not None else value, one.upper if one.upper is not None else value
+    return [
+        f'<text x="{_LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(name[:34])}</text>',
+        f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" class="axis"/>',
+        f'<line x1="{x(low)}" x2="{x(high)}" y1="{y}" y2="{y}" class="range"/>',
+        f'<circle cx="{x(value)}" cy="{y}" r="5"/>',
+        f'<text x="{_WIDTH - _RIGHT + 10}" y="{y + 4}">{value:.3g}{unit} (n={one.n})</text>',
+    ]
+
+
+def reliability(curve: Sequence[Bin]) -> str:
+    """Draw what was found against what was claimed; the diagonal is perfect."""
+    if not curve:
+        return "<p>No case.</p>"
+
+    def place(claimed: float, found: float) -> tuple[float, float]:
+        return round(_MARGIN + _SIDE * claimed, 1), round(10 + _SIDE * (1 - found), 1)
+
+    size = _SIDE + _MARGIN + 20
+    (x0, y0), (x1, y1) = place(0, 0), place(1, 1)
+    parts = [
+        f'<svg viewBox="0 0 {size} {size}" role="img" style="max-width:{size}px">',
+        f'<rect x="{x0}" y="{y1}" width="{_SIDE}" height="{_SIDE}" class="frame"/>',
+        f'<line x1="{x0}" y1="{y0}" x2="{x1}" y2="{y1}" class="axis"/>',
+        f'<text x="{x0 + _SIDE / 2}" y="{y0 + 30}" text-anchor="middle">claimed</text>',
+        f'<text transform="translate(14 {y1 + _SIDE / 2}) rotate(-90)" text-anchor="middle">found</text>',
+    ]
+    for one in curve:
+        x, y = place(one.claimed, one.found.value or 0.0)
+        _, low = place(0, one.found.lower or 0.0)
+        _, high = place(0, one.found.upper if one.found.upper is not None else 1.0)
+        parts.append(f'<line x1="{x}" x2="{x}" y1="{low}" y2="{high}" class="range"/><circle cx="{x}" cy="{y}" r="5"/>')
+    return "".join([*parts, "</svg>"])
