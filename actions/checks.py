@@ -7,7 +7,7 @@ first that applies deciding. The rails' checks are in `actions.rails`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from actions.autonomy import TIERS, Reliability, at_most
 from actions.playbook import Playbook, Step
@@ -16,13 +16,20 @@ from actions.settings import PolicySettings
 from schemas.action import Tier
 from schemas.decision import Check, Verdict
 from schemas.envelope import Entity
-from schemas.incident import Incident
+from schemas.incident import Classification, Incident
 from schemas.outcome import Result
 
 _DOUBTS = ("unambiguous", "confident", "familiar")
 _NOTHING_TO_DO = ("incident_open", "still_firing")
 _NOTHING_TO_PROPOSE = ("classified", "playbook_found", "cause_is_here", "target_known")
 _NOT_TRIED = frozenset({Result.EXPIRED, Result.REFUSED})
+
+
+class Classified(Protocol):
+    """An incident, or what was kept of one."""
+
+    @property
+    def classification(self) -> Classification: ...
 
 
 class Ruling(NamedTuple):
@@ -45,7 +52,7 @@ def standing(incident: Incident) -> list[Check]:
     ]
 
 
-def certainty(incident: Incident, settings: PolicySettings) -> list[Check]:
+def certainty(incident: Classified, settings: PolicySettings) -> list[Check]:
     """Check that the classification is one that may be acted on without a person."""
     found = incident.classification
     sure, known = found.confidence >= settings.min_confidence, found.credibility >= settings.min_credibility

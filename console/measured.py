@@ -39,6 +39,9 @@ class ReportCollector(Collector):
             yield from _estimates(f"class_{name}_ratio", f"{name.title()} by class.", ("class",), classes)
         yield from _estimates("brier_score", "Of classifications; 0 is perfect.", (), {(): report.calibration.brier})
         yield _reliability(report)
+        yield _stability(report)
+        martingale = report.drift.calibration_martingale
+        yield _gauge("calibration_martingale", "Capital of the bet against calibration; 20 is an alarm.", martingale)
         yield _gauge("compression_ratio", "1 - incidents / signals.", report.compression)
         yield _gauge("saved_person_hours", "Net, by the shipped assumptions.", report.returns.person_hours_saved)
         yield _gauge("saved_impaired_hours", "Net of the baseline.", report.returns.impaired_hours_avoided)
@@ -89,6 +92,14 @@ def _reliability(report: Report) -> Metric:
     for one in report.calibration.curve:
         family.add_metric([f"{one.lower:.1f}", "claimed"], one.claimed)
         family.add_metric([f"{one.lower:.1f}", "found"], one.found.value or 0.0)
+    return family
+
+
+def _stability(report: Report) -> Metric:
+    family = GaugeMetricFamily(f"{PREFIX}_stability_index", "Drift of inputs; 0.25 is a shift.", labels=["input"])
+    for name, value in report.drift.stability.items():
+        if value is not None:
+            family.add_metric([name], value)
     return family
 
 

@@ -126,7 +126,7 @@ _SCOPE = frozenset({"environment", "service", "playbook", "incident_id"})
 _ABOUT: dict[ControlKind, tuple[frozenset[str], frozenset[str]]] = {
     "approve": (frozenset({"decision_id"}), frozenset({"decision_id"})),
     "reject": (frozenset({"decision_id"}), frozenset({"decision_id"})),
-    "feedback": (frozenset({"incident_id", "verdict", "label"}), frozenset({"incident_id"})),
+    "feedback": (frozenset({"incident_id", "verdict", "label", "playbook"}), frozenset({"incident_id"})),
     "stop": (_SCOPE, frozenset()),
     "resume": (_SCOPE, frozenset()),
     "pin": (_SCOPE | {"tier"}, frozenset({"tier"})),

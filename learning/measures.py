@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from learning.calibration import Calibration, Claim, calibrate
+from learning.drift import Drift, watch
 from learning.history import Case, History
 from learning.occurrence import Occurrence
 from learning.returns import Assumptions, Returns, harmful_actions, returns
@@ -88,6 +89,8 @@ class Report(Model):
     autonomy: Estimate
     """Share of resolved incidents, false positives left out, that were repaired without a person."""
     returns: Returns
+    drift: Drift
+    """Of inputs, the newer half of the incidents against the older; and of calibration, over all claims in order."""
 
 
 def measure(history: History, assumptions: Assumptions, truth: Sequence[Occurrence] | None = None) -> Report:
@@ -125,6 +128,7 @@ def measure(history: History, assumptions: Assumptions, truth: Sequence[Occurren
         compression=1 - grouped / signals if signals else None,
         autonomy=rate(sum(case.repaired_alone for case in resolved), len(resolved)),
         returns=returns(cases, assumptions),
+        drift=_drift(cases),
     )
 
 
@@ -174,6 +178,20 @@ def _claim(case: Case) -> Claim:
     found, true = case.incident.classification, case.true_label
     covered = true in found.prediction_set if found.prediction_set and true is not None else None
     return Claim(found.confidence, true == found.label, covered)
+
+
+def _drift(cases: Sequence[Case]) -> Drift:
+    half = len(cases) // 2
+    claims = [_claim(case) for case in cases if case.verdict is not None]
+    return watch(_inputs(cases[:half]), _inputs(cases[half:]), claims)
+
+
+def _inputs(cases: Sequence[Case]) -> dict[str, list[float]]:
+    return {
+        "confidence": [case.incident.classification.confidence for case in cases],
+        "signals per incident": [float(case.incident.signal_count) for case in cases],
+        "seconds to detect": [case.detection_seconds for case in cases],
+    }
 
 
 def _shadow(cases: Sequence[Case]) -> Iterable[Shadow]:

@@ -98,6 +98,8 @@ def _sections(report: Report) -> Iterator[str]:
             ("Brier score (0 is perfect)", str(report.calibration.brier)),
             ("calibration error", _number(report.calibration.calibration_error)),
             ("true class in the prediction set", str(report.calibration.coverage)),
+            ("bet against calibration (20 is an alarm)", _number(report.drift.calibration_martingale)),
+            *((f"stability of {name} (0.25 is a shift)", _number(at)) for name, at in report.drift.stability.items()),
         ]
     )
     yield "<h2>Actions</h2>"

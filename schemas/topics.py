@@ -17,6 +17,7 @@ from schemas.control import Control
 from schemas.dead_letter import DeadLetter
 from schemas.decision import Decision
 from schemas.incident import Incident
+from schemas.model import ModelVersion
 from schemas.outcome import Outcome
 from schemas.raw import Alert, LogRecord, MetricBlock, MetricSample
 from schemas.signal import SignalRecord
@@ -123,7 +124,7 @@ INCIDENTS = Topic(
     key="scope: environment/service",
     model=Incident,
     writers="correlate",
-    readers="decide, console, subscribers",
+    readers="decide, learn, console, subscribers",
     partitions=INCIDENT_PARTITIONS,
     retention_seconds=90 * _DAY,
 )
@@ -180,6 +181,18 @@ DEAD_LETTERS = Topic(
     max_message_bytes=32 * _MIB,
 )
 
+MODELS = Topic(
+    name="models",
+    purpose="Versions of what was learnt, and which is live.",
+    key="kind/id",
+    model=ModelVersion,
+    writers="command line (learn, models)",
+    readers="whoever wants to know which model was live when",
+    partitions=1,
+    retention_seconds=_FOREVER,
+    cleanup="compact",
+)
+
 CATALOGUE: tuple[Topic, ...] = (
     RAW_METRICS,
     RAW_LOGS,
@@ -191,6 +204,7 @@ CATALOGUE: tuple[Topic, ...] = (
     LEARNING,
     CONTROLS,
     DEAD_LETTERS,
+    MODELS,
 )
 # Not part of the contract: only the stage that wrote a snapshot can read it.
 STATE = Topic(

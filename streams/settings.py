@@ -2,16 +2,17 @@
 
 Read by the command line, which hands each role the group it needs; nothing else looks at the environment. Variables
 are named `REFLEXARC_<GROUP>__<FIELD>` (two underscores), and win over the file, which is `reflexarc.toml` in the
-working directory or the path in `REFLEXARC_CONFIG`.
+working directory or the path in `REFLEXARC_CONFIG`. What neither sets may come from a learnt model (`LearntSource`).
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -21,7 +22,11 @@ from pydantic_settings import (
 
 from actions.connectors.settings import ConnectorsSettings
 from actions.settings import PolicySettings
+from learning.registry import LIVE, read
 from schemas.errors import ConfigurationError
+
+# What a learnt model may set; anything else in it is passed over.
+LEARNT = frozenset({"policy.min_confidence"})
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -140,6 +145,13 @@ class ConsoleSettings(Group):
     """Asked of everyone as a bearer token. Needed where others than this machine can reach the console."""
 
 
+class LearnSettings(Group):
+    """What is learnt, and where its versions are kept."""
+
+    registry: Path = Path("models")
+    """Folder of the versions of what was learnt. What is live there holds where no variable and no file says else."""
+
+
 class StateSettings(Group):
     """Snapshots of a stage's state."""
 
@@ -159,6 +171,7 @@ class Settings(BaseSettings):
     executor: ExecutorSettings = Field(default_factory=ExecutorSettings)
     console: ConsoleSettings = ConsoleSettings()
     state: StateSettings = StateSettings()
+    learn: LearnSettings = LearnSettings()
     policy: PolicySettings = PolicySettings()
     connectors: ConnectorsSettings = ConnectorsSettings()
 
@@ -172,7 +185,27 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         toml = TomlConfigSettingsSource(settings_cls, toml_file=config_path())
-        return init_settings, env_settings, toml
+        return init_settings, env_settings, toml, LearntSource(settings_cls)
+
+
+class LearntSource(PydanticBaseSettingsSource):
+    """What the registry's live model sets: only what may be learnt, and only what nobody has set."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:  # noqa: ARG002 - given
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        said = self.current_state.get("learn") or {}
+        folder = said.get("registry") if isinstance(said, dict) else said.registry
+        path = Path(folder or LearnSettings().registry) / "policy-thresholds" / LIVE
+        if not path.exists():
+            return {}
+        found: dict[str, Any] = {}
+        for name, value in read(path).parameters.items():
+            if name in LEARNT:
+                group, _, field = name.partition(".")
+                found.setdefault(group, {})[field] = value
+        return found
 
 
 def config_path() -> Path | None:

@@ -42,7 +42,7 @@ def pin(
     note: Note = "",
 ) -> None:
     """Hold a tier, whatever was granted or earned, until `unpin`."""
-    _say("pin", by, note, environment=environment, service=service, playbook=playbook, tier=tier)
+    say("pin", by, note, environment=environment, service=service, playbook=playbook, tier=tier)
 
 
 def revert(
@@ -57,12 +57,12 @@ def revert(
     """Take an action back, or all of a scope that still can be. Counts against the playbook."""
     if not any((action, environment, service, playbook)):
         raise PermanentError("name an action or a scope: everything at once is not taken back")
-    _say("revert", by, note, environment=environment, service=service, playbook=playbook, action_id=action)
+    say("revert", by, note, environment=environment, service=service, playbook=playbook, action_id=action)
 
 
 def renew(action: Annotated[str, typer.Argument(help="Id of the action.")], by: By = None, note: Note = "") -> None:
     """Let what an action did last for another term, counted from now."""
-    _say("renew", by, note, action_id=action)
+    say("renew", by, note, action_id=action)
 
 
 def approve(decision: DecisionId, by: By = None, note: Note = "") -> None:
@@ -93,7 +93,7 @@ def _of_a_scope(kind: ControlKind) -> Callable[..., None]:
         by: By = None,
         note: Note = "",
     ) -> None:
-        _say(kind, by, note, environment=environment, service=service, playbook=playbook)
+        say(kind, by, note, environment=environment, service=service, playbook=playbook)
 
     return command
 
@@ -121,7 +121,7 @@ def _find(settings: Settings, asked: str) -> Decision:
     return decision
 
 
-def _say(kind: ControlKind, by: str | None, note: str, **scope: str | None) -> None:
+def say(kind: ControlKind, by: str | None, note: str, **scope: str | None) -> None:
     settings = load_settings()
     control = _control(kind, by, note, **scope)
     _publish(settings, control)

@@ -113,6 +113,8 @@ def _figures(found: Report) -> Table:
         ("alert compression", compression),
         ("Brier score", found.calibration.brier),
         ("true class in the prediction set", found.calibration.coverage),
+        ("drift of inputs (0.25 is a shift)", _stability(found)),
+        ("drift of calibration (20 is an alarm)", f"{found.drift.calibration_martingale:.3g}"),
         *((f"agreement with {one.playbook}", one.agreement) for one in found.shadow),
         ("person hours saved, net", f"{back.person_hours_saved:.2f}"),
         ("hours of impairment avoided", f"{back.impaired_hours_avoided:.2f}"),
@@ -124,6 +126,11 @@ def _figures(found: Report) -> Table:
     for name, value in rows:
         table.add_row(Text(name, style="dim"), Text(str(value)))
     return table
+
+
+def _stability(found: Report) -> str:
+    known = found.drift.stability.items()
+    return ", ".join(f"{name} {'-' if value is None else f'{value:.2f}'}" for name, value in known)
 
 
 def _labels(found: Report) -> Table:

@@ -9,6 +9,7 @@ from schemas.decision import Check, Decision
 from schemas.envelope import Entity, Record
 from schemas.errors import Rejection
 from schemas.incident import Classification, Incident, Neighbour, RootCause, RuleHit, incident_id
+from schemas.model import DataRange, ModelVersion
 from schemas.outcome import Outcome, Result, Timing, outcome_id
 from schemas.raw import Alert, LogRecord, MetricBlock, MetricSample, Series
 from schemas.signal import Origin, Progress, Signal, signal_id
@@ -157,4 +158,19 @@ RECORDS: dict[str, list[Record]] = {
         Control(id="c1", kind="feedback", by="ann", time_unix_nano=NOW, incident_id="i1", verdict="true_positive")
     ],
     "deadletters": [DEAD_LETTER],
+    "models": [
+        ModelVersion(
+            id="m1",
+            kind="policy-thresholds",
+            status="live",
+            reason="better: harmful_proposals 0.1 -> 0; none worse",
+            parameters={"policy.min_confidence": 0.85},
+            figures={"harmful_proposals": 0.0},
+            live_figures={"harmful_proposals": 0.1},
+            data=DataRange(first_unix_nano=NOW, last_unix_nano=NOW + 5, records=40, hash="h"),
+            code_version="0.1.0",
+            built_unix_nano=NOW + 9,
+            changed_unix_nano=NOW + 9,
+        )
+    ],
 }

@@ -1,0 +1,41 @@
+"""The gate: a candidate goes live only if a backtest shows it is worse in nothing that is guarded, and better in one.
+
+Called by `reflexarc learn` and `reflexarc models judge`. Pure. Figures come from whoever runs the backtest; what is
+not measured on both sides was not proved, and does not pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from schemas.envelope import Model
+
+Figures = Mapping[str, float]
+
+# Of each, less is better. Shares of recorded incidents and quiet periods.
+GUARDED = ("false_positive_rate", "missed_incidents", "harmful_proposals")
+
+
+class Ruling(Model):
+    """Whether it may go live, and why."""
+
+    passed: bool
+    reason: str
+
+
+def judge(live: Figures, candidate: Figures) -> Ruling:
+    """Compare a candidate with what is live, both measured on the same records."""
+    unmeasured = [name for name in GUARDED if name not in live or name not in candidate]
+    if unmeasured:
+        return Ruling(passed=False, reason=f"not measured on both sides: {', '.join(unmeasured)}")
+    worse = [name for name in GUARDED if not candidate[name] <= live[name]]  # NaN is worse than anything
+    if worse:
+        return Ruling(passed=False, reason=f"worse: {_told(worse, live, candidate)}")
+    better = [name for name in GUARDED if candidate[name] < live[name]]
+    if not better:
+        return Ruling(passed=False, reason="no guarded figure is better")
+    return Ruling(passed=True, reason=f"better: {_told(better, live, candidate)}; none worse")
+
+
+def _told(names: list[str], live: Figures, candidate: Figures) -> str:
+    return ", ".join(f"{name} {live[name]:.4g} -> {candidate[name]:.4g}" for name in names)
