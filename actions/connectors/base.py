@@ -3,8 +3,8 @@
 The executor calls `observe` (what is there now), `plan` (what is missing), `apply` (do it), `verify` (did it take
 hold) and `revert` (put back what was there). A connector declares the permissions it needs and writes nothing until
 its settings enable it. Parameters are data: the only indirections in them are `{"$state": "/pointer"}`, a part of the
-target's state as it was before the first change, and `{"$count": "/pointer", "plus": n, "at_most": m}`, how many parts
-it names.
+target's state as it was before the first change (a number also with `times` and `at_most`), and
+`{"$count": "/pointer", "plus": n, "at_most": m}`, how many parts it names.
 """
 
 from __future__ import annotations
@@ -171,7 +171,11 @@ def validate_params(operations: Mapping[str, type[Params]], operation: Operation
 
 
 def _or_reference(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    return value if isinstance(value, Mapping) and set(value) == {"$state"} else validate(value)
+    return value if isinstance(value, Mapping) and _is_reference(value) else validate(value)
+
+
+def _is_reference(value: Mapping[str, Any]) -> bool:
+    return "$state" in value and set(value) <= {"$state", "times", "at_most"}
 
 
 # Marks a parameter that a playbook may take from the observed state. A playbook is checked with the reference in it;
@@ -187,8 +191,8 @@ def resolve(value: Any, state: State) -> Any:
 
     """
     if isinstance(value, Mapping):
-        if set(value) == {"$state"}:
-            return _one(state, str(value["$state"]))
+        if _is_reference(value):
+            return _scaled(_one(state, str(value["$state"])), value)
         if "$count" in value and set(value) <= {"$count", "plus", "at_most"}:
             return _count(state, value)
         return {key: resolve(item, state) for key, item in value.items()}
@@ -224,6 +228,17 @@ def _has(element: Any, members: Mapping[str, Any]) -> bool:
 def _count(state: State, wanted: Mapping[str, Any]) -> int:
     count = len(select(state, str(wanted["$count"]))) + int(wanted.get("plus", 0))
     return min(count, int(wanted.get("at_most", count)))
+
+
+def _scaled(found: Any, wanted: Mapping[str, Any]) -> Any:
+    if set(wanted) == {"$state"}:
+        return found
+    if not isinstance(found, int | float) or isinstance(found, bool):
+        raise PermanentError(f"{wanted['$state']} is {found!r:.100}, not a number to be scaled")
+    # Never below what is there: `at_most` bounds the growth, it does not take away.
+    return max(
+        found, min(int(found * wanted.get("times", 1)), int(wanted.get("at_most", found * wanted.get("times", 1))))
+    )
 
 
 def _one(state: State, pointer: str) -> Any:

@@ -9,11 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from actions.connectors.base import Connector
+from actions.connectors.docker import DockerConnector
 from actions.connectors.http import HttpConnector
 from actions.connectors.postgres import PostgresConnector
 from actions.connectors.settings import ConnectorsSettings
 
-KINDS: Mapping[str, type[Connector]] = {"http": HttpConnector, "postgres": PostgresConnector}
+KINDS: Mapping[str, type[Connector]] = {
+    "docker": DockerConnector,
+    "http": HttpConnector,
+    "postgres": PostgresConnector,
+}
 
 
 def kind_of(connector: str) -> type[Connector] | None:
@@ -24,6 +29,7 @@ def kind_of(connector: str) -> type[Connector] | None:
 def build(settings: ConnectorsSettings) -> dict[str, Connector]:
     """Make every configured connector."""
     return {
+        **{f"docker.{name}": DockerConnector(engine) for name, engine in settings.docker.items()},
         **{f"http.{name}": HttpConnector(endpoint) for name, endpoint in settings.http.items()},
         **{f"postgres.{name}": PostgresConnector(database) for name, database in settings.postgres.items()},
     }

@@ -46,8 +46,24 @@ class PostgresDatabase(Group):
     """Of one look or change."""
 
 
+class DockerEngine(Group):
+    """One Docker or Podman Engine whose containers actions may isolate, pause, resize and restart."""
+
+    socket: Path = Path("/var/run/docker.sock")
+    """Unix socket of its API; Podman's is `/run/podman/podman.sock`."""
+    enabled: bool = False
+    """Whether actions may change its containers. Until then they are only read."""
+    service_label: Annotated[str, Field(min_length=1)] = "com.docker.compose.service"
+    """Label whose value is the name of the service that a container is an instance of."""
+    protected: tuple[str, ...] = ()
+    """Names of containers that are never changed."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """Of one request; a restart may take its `grace_seconds` more."""
+
+
 class ConnectorsSettings(Group):
     """Systems that actions may be carried out on, by kind and name; a playbook's `http.deployments` is `http` here."""
 
+    docker: dict[str, DockerEngine] = Field(default_factory=dict)
     http: dict[str, HttpEndpoint] = Field(default_factory=dict)
     postgres: dict[str, PostgresDatabase] = Field(default_factory=dict)

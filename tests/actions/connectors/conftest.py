@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.parts import podman as podman_part
 from tests.parts import postgres as postgres_part
+from tests.parts.podman import Podman
 from tests.parts.postgres import Postgres
 
 
@@ -27,3 +29,10 @@ def postgres() -> Iterator[Postgres]:
     need(postgres_part.obstacle())
     with Postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def podman() -> Iterator[Podman]:
+    need(podman_part.obstacle())
+    with Podman() as engine:
+        yield engine
