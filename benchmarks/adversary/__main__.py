@@ -39,7 +39,7 @@ def main() -> int:
     for attack in chosen:
         if attack.limit:
             out.print(f"{attack.name}: known limit: {attack.limit}", style="dim")
-    out.print("Nothing wrong was done." if sound else "SOMETHING WRONG WAS DONE.")
+    out.print("Nothing wrong was done beyond known limits." if sound else "SOMETHING WRONG WAS DONE.")
     return 0 if sound else 1
 
 
