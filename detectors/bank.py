@@ -44,6 +44,8 @@ CALM_TICKS = 3
 # Event counts read zero when nothing is said. After a silence longer than this only the last ticks are filled in:
 # older zeros would have left the window anyway.
 DAY_NANOS = 86_400 * 1_000_000_000
+# What the ring holds at most.
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Kind(IntEnum):
@@ -426,7 +428,8 @@ class SeriesBank:
     def _push(self, rows: Ints, values: Floats) -> None:
         """Append one calm value to each row's history and refresh the baselines that are due."""
         c, window = self.columns, self.settings.window
-        c.ring[rows, c.filled[rows] % window] = values
+        # Anyone may send 1e300: what the ring cannot hold is its largest, not infinity.
+        c.ring[rows, c.filled[rows] % window] = np.clip(values, -LARGEST, LARGEST)
         c.filled[rows] += 1
         # Staggered by row, so that no tick pays for all; the first baseline is due at the end of the warm-up.
         filled = c.filled[rows]

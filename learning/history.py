@@ -84,9 +84,14 @@ class Case:
 
     @property
     def acknowledgement_seconds(self) -> float | None:
-        """From opening to whoever took it up first: the arc by acting, or a person by saying something."""
+        """From opening to whoever took it up first: the arc by acting, or a person by saying something.
+
+        What is said when it is over is no acknowledgement, but hindsight.
+        """
         acted = [one.time_unix_nano for one in self.decisions if one.verdict == "act"]
-        times = [*acted, *(one.time_unix_nano for one in self.said)]
+        ended = self.incident.resolved_unix_nano
+        said = [at for one in self.said if (at := one.time_unix_nano) <= (ended or at)]
+        times = [*acted, *said]
         return max(0.0, (min(times) - self.incident.opened_unix_nano) / NANOS) if times else None
 
     @property

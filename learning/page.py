@@ -71,8 +71,11 @@ def _tiles(report: Report) -> Iterator[str]:
 
 
 def _tile(name: str, one: Estimate, unit: str = "") -> str:
-    value = "-" if one.value is None else f"{one.value:.3g}{unit}" if unit else f"{one.value:.1%}"
-    between = "" if one.lower is None or one.upper is None else f"{one.lower:.3g} to {one.upper:.3g}, "
+    def shown(value: float) -> str:
+        return f"{value:.3g}{unit}" if unit else f"{value:.1%}"
+
+    value = "-" if one.value is None else shown(one.value)
+    between = "" if one.lower is None or one.upper is None else f"{shown(one.lower)} to {shown(one.upper)}, "
     return f'<div class="tile">{escape(name)}<b>{value}</b><span class="soft">{between}n={one.n}</span></div>'
 
 

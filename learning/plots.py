@@ -11,7 +11,7 @@ from html import escape
 from learning.calibration import Bin
 from learning.statistics import Estimate
 
-_WIDTH, _ROW, _LEFT, _RIGHT = 640, 26, 220, 110
+_WIDTH, _ROW, _LEFT, _RIGHT = 720, 26, 280, 120
 _SIDE, _MARGIN = 300, 40
 
 
@@ -35,7 +35,7 @@ def _interval(name: str, one: Estimate, y: float, widest: float, unit: str) -> l
     value = one.value or 0.0
     low, high = one.lower if one.lower is not None else value, one.upper if one.upper is not None else value
     return [
-        f'<text x="{_LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(name[:34])}</text>',
+        f'<text x="{_LEFT - 10}" y="{y + 4}" text-anchor="end">{escape(name[:38])}</text>',
         f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" class="axis"/>',
         f'<line x1="{x(low)}" x2="{x(high)}" y1="{y}" y2="{y}" class="range"/>',
         f'<circle cx="{x(value)}" cy="{y}" r="5"/>',

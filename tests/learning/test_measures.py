@@ -69,6 +69,13 @@ def test_times_are_of_onset_opening_and_end() -> None:
     assert one.acknowledgement_seconds == pytest.approx(3.8), "decided 5 s after onset"
 
 
+@pytest.mark.parametrize(("after", "acknowledged"), [(10, 8.8), (3600, None)])
+def test_a_person_takes_it_up_by_saying_something_before_it_is_over(after: float, acknowledged: float | None) -> None:
+    about = resolved(1)
+    word = control("feedback", about.onset_unix_nano + seconds(after), incident_id=about.id, note="looking")
+    assert case(about, word).acknowledgement_seconds == (acknowledged and pytest.approx(acknowledged))
+
+
 def test_times_are_given_per_class_and_tier_and_for_all() -> None:
     found = report(*mended([1, 2]), resolved(3))
     assert [(one.label, one.tier, one.incidents) for one in found.times] == [

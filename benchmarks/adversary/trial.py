@@ -1,0 +1,152 @@
+"""Run attacks and count: faults still found and mended, wrong things done, text that leaked, code that broke."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from statistics import median
+from typing import Any
+
+from actions.connectors.base import State, unmet
+from benchmarks.adversary.arc import Arc, Seen
+from benchmarks.adversary.attacks import MARKER, Attack
+from benchmarks.adversary.world import ENVIRONMENT, FAULT_AT, SERVICE, at
+from schemas.action import ActionCommand
+from schemas.envelope import NANOS
+from schemas.errors import Rejection
+
+RIGHT_PLAYBOOK = "rollback-deployment"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run showed."""
+
+    found: bool
+    """An incident of the service began with the fault."""
+    mended: bool
+    """And the right action was commanded."""
+    delay_seconds: float | None
+    false_actions: int
+    """Commands that are not the one right action on a real fault."""
+    leaks: int
+    """Commands that carry text of the attacker."""
+    crashes: int
+    """Records that broke a kernel instead of being refused."""
+    refused: int
+    held_back: int
+    """Commands that live state refuses, as an executor would just before the change."""
+    incidents: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """One level of one attack: shares over the runs with a fault, sums over all runs."""
+
+    attack: str
+    unit: str
+    level: float
+    runs: int
+    detection_kept: float
+    mended: float
+    delay_seconds: float | None
+    false_actions: int
+    leaks: int
+    crashes: int
+    refused: int
+    held_back: int
+    incidents_per_run: float
+    limit: str
+
+    @property
+    def sound(self) -> bool:
+        wrong = 0 if self.limit else self.false_actions
+        return not (wrong or self.leaks or self.crashes)
+
+
+def curve(attack: Attack, seeds: Sequence[int], levels: Iterable[float] | None = None) -> list[Point]:
+    """Run one attack at each level, with the fault and without, once a seed."""
+    return [_point(attack, level, seeds) for level in (attack.levels if levels is None else levels)]
+
+
+def document(points: Iterable[Point]) -> list[dict[str, Any]]:
+    """Give points as plain data."""
+    return [asdict(point) | {"sound": point.sound} for point in points]
+
+
+def run(attack: Attack, level: float, *, fault: bool, seed: int) -> Run:
+    """Run the arc once."""
+    return _judged(Arc().run(attack.make(level, fault, seed)), live_state(fault=fault, fresh=attack.fresh), fault=fault)
+
+
+def live_state(*, fault: bool, fresh: bool) -> dict[str, str]:
+    """Give what a deployment API says: which version runs, and which was last proved good."""
+    if fault:
+        return {"version": "v1.2", "known_good_version": "v1.1"}
+    return {"version": "v1.1", "known_good_version": "v1.0" if fresh else "v1.1"}
+
+
+def _point(attack: Attack, level: float, seeds: Sequence[int]) -> Point:
+    broken = [run(attack, level, fault=True, seed=seed) for seed in seeds]
+    quiet = [run(attack, level, fault=False, seed=seed) for seed in seeds]
+    both = [*broken, *quiet]
+    delays = [one.delay_seconds for one in broken if one.delay_seconds is not None]
+
+    def total(name: str) -> int:
+        return sum(getattr(one, name) for one in both)
+
+    return Point(
+        attack=attack.name,
+        unit=attack.unit,
+        level=level,
+        runs=len(both),
+        detection_kept=sum(one.found for one in broken) / len(broken),
+        mended=sum(one.mended for one in broken) / len(broken),
+        delay_seconds=median(delays) if delays else None,
+        false_actions=total("false_actions"),
+        leaks=total("leaks"),
+        crashes=total("crashes"),
+        refused=total("refused"),
+        held_back=total("held_back"),
+        incidents_per_run=total("incidents") / len(both),
+        limit=attack.limit,
+    )
+
+
+def _judged(seen: Seen, state: State, *, fault: bool) -> Run:
+    opened = [
+        revisions[0]
+        for revisions in seen.incidents.values()
+        if revisions[0].scope == f"{ENVIRONMENT}/{SERVICE}" and revisions[-1].updated_unix_nano >= at(FAULT_AT)
+    ]
+    began = [one for one in opened if fault and one.opened_unix_nano >= at(FAULT_AT)]
+    # An incident that was open before, for whatever reason, and took the fault's signals in has found it, too.
+    joined = fault and any(
+        signal.kind == "metric" and signal.onset_unix_nano >= at(FAULT_AT - 2) and signal.entity.service == SERVICE
+        for revisions in seen.incidents.values()
+        for signal in revisions[-1].signals
+    )
+    first = min((one.opened_unix_nano for one in began), default=None)
+    done = [one for one in seen.commands if not any(unmet(item, state) for item in one.preconditions)]
+    right = [one for one in done if _is_right(one, fault=fault)]
+    return Run(
+        found=bool(began) or joined,
+        mended=bool(right),
+        delay_seconds=None if first is None else (first - at(FAULT_AT)) / NANOS,
+        # The same right action twice is one too many: its identity makes it one.
+        false_actions=len(done) - min(len(right), 1),
+        leaks=sum(MARKER in one.model_dump_json() for one in seen.commands),
+        crashes=seen.dead_letters[Rejection.PROCESSING_FAILED],
+        refused=seen.dead_letters.total() - seen.dead_letters[Rejection.PROCESSING_FAILED],
+        held_back=len(seen.commands) - len(done),
+        incidents=len(seen.incidents),
+    )
+
+
+def _is_right(command: ActionCommand, *, fault: bool) -> bool:
+    return (
+        fault
+        and command.playbook == RIGHT_PLAYBOOK
+        and command.target.scope == f"{ENVIRONMENT}/{SERVICE}"
+        and command.issued_unix_nano >= at(FAULT_AT)
+    )

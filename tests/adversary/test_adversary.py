@@ -1,0 +1,71 @@
+"""Telemetry perturbed on purpose does not make the arc do wrong: every attack, through the real kernels."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from benchmarks.adversary import __main__ as command
+from benchmarks.adversary import poison
+from benchmarks.adversary.attacks import ATTACKS, Attack
+from benchmarks.adversary.trial import curve, run
+
+BY_NAME = {attack.name: attack for attack in ATTACKS}
+# As far as each goes, but for the flood: more of the same alerts cost time and show nothing new.
+FARTHEST = {attack.name: attack.levels[2 if attack.name == "alert_flood" else -1] for attack in ATTACKS}
+# What must still be put right, not only found, at this level of each attack.
+STILL_MENDED = {"slow_drift": 120, "faint_fault": 0.8, "duplicates_disorder": 3, "mimicry": 3, "clock": 0.05}
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+def test_nothing_wrong_is_done_and_the_fault_is_still_found(attack: Attack) -> None:
+    (point,) = curve(attack, [0], [FARTHEST[attack.name]])
+    assert point.sound, point
+    assert point.detection_kept == 1, point
+
+
+@pytest.mark.parametrize("name", STILL_MENDED)
+def test_what_can_still_be_mended_is(name: str) -> None:
+    assert run(BY_NAME[name], STILL_MENDED[name], fault=True, seed=0).mended
+
+
+def test_unperturbed_the_fault_is_mended_once_and_calm_stays_calm() -> None:
+    attack = BY_NAME["injection"]
+    broken, calm = run(attack, 0, fault=True, seed=0), run(attack, 0, fault=False, seed=0)
+    assert (broken.found, broken.mended, broken.false_actions, broken.held_back) == (True, True, 0, 0)
+    assert (calm.found, calm.incidents, calm.false_actions) == (False, 0, 0)
+
+
+def test_the_judge_sees_a_wrong_action_where_there_is_one() -> None:
+    """The limit that is documented: forged telemetry while the newest rollout is unproved. A judge must not miss it."""
+    fresh = run(BY_NAME["provocation_fresh"], 1, fault=False, seed=0)
+    proved = run(BY_NAME["provocation"], 1, fault=False, seed=0)
+    assert (fresh.false_actions, fresh.held_back) == (1, 0)
+    assert (proved.false_actions, proved.held_back) == (0, 1), "live state refuses it"
+
+
+def test_hostile_records_are_refused_one_by_one_and_break_nothing() -> None:
+    found = run(BY_NAME["injection"], 9, fault=False, seed=0)
+    assert (found.crashes, found.leaks) == (0, 0)
+    assert found.refused >= 18, "two of each kind are no records at all"
+
+
+def test_one_liar_moves_nothing_and_many_little() -> None:
+    found = poison.curve(0)
+    assert all(one.sound for one in found)
+    assert all(one.versions_live == 0 for one in found if one.attackers == 1)
+    assert max(one.harm_after - one.harm_before for one in found) < 2, (
+        "in a hundred incidents, by as many liars as honest"
+    )
+    assert max(one.versions_live for one in found) > 0, "the attack is one: without the brakes it would move more"
+
+
+def test_the_command_writes_its_figures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    to = tmp_path / "adversary.json"
+    monkeypatch.setattr("sys.argv", ["adversary", "--attack", "provocation_fresh", "--seeds", "1", "--json", str(to)])
+    assert command.main() == 0
+    assert [(one["attack"], one["level"], one["sound"]) for one in json.loads(to.read_text())] == [
+        ("provocation_fresh", level, True) for level in BY_NAME["provocation_fresh"].levels
+    ]
