@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from actions.connectors.base import Connector
 from actions.connectors.docker import DockerConnector
 from actions.connectors.http import HttpConnector
+from actions.connectors.nftables import NftablesConnector
 from actions.connectors.postgres import PostgresConnector
 from actions.connectors.settings import ConnectorsSettings
 
 KINDS: Mapping[str, type[Connector]] = {
     "docker": DockerConnector,
     "http": HttpConnector,
+    "nftables": NftablesConnector,
     "postgres": PostgresConnector,
 }
 
@@ -31,6 +33,7 @@ def build(settings: ConnectorsSettings) -> dict[str, Connector]:
     return {
         **{f"docker.{name}": DockerConnector(engine) for name, engine in settings.docker.items()},
         **{f"http.{name}": HttpConnector(endpoint) for name, endpoint in settings.http.items()},
+        **{f"nftables.{name}": NftablesConnector(host) for name, host in settings.nftables.items()},
         **{f"postgres.{name}": PostgresConnector(database) for name, database in settings.postgres.items()},
     }
 

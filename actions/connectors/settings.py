@@ -5,10 +5,11 @@ Every connector is read-only until its `enabled` is set.
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, SecretStr
 
 
 class Group(BaseModel):
@@ -61,9 +62,45 @@ class DockerEngine(Group):
     """Of one request; a restart may take its `grace_seconds` more."""
 
 
+def _network(text: str) -> str:
+    return str(ip_network(text))
+
+
+NetworkText = Annotated[str, AfterValidator(_network)]
+
+
+class HostAddresses(Group):
+    """Addresses of one instance of a service."""
+
+    service: str
+    """As telemetry names it."""
+    instance: str
+    """As telemetry names it."""
+    addresses: Annotated[tuple[NetworkText, ...], Field(min_length=1)]
+    """Single addresses or networks."""
+
+
+class NftablesHost(Group):
+    """The packet filter of this machine, or of one network namespace on it."""
+
+    namespace: Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]{0,63}$")] | None = None
+    """Network namespace, as `ip netns` names it. None: the one that the executor runs in."""
+    enabled: bool = False
+    """Whether actions may change it. Until then it is only read."""
+    hosts: tuple[HostAddresses, ...] = ()
+    """What a playbook may filter, by service and instance. An instance that is an address itself need not be listed."""
+    protected: tuple[NetworkText, ...] = ()
+    """Networks that always get through; loopback, link-local and multicast addresses do."""
+    program: Path = Path("/usr/sbin/nft")
+    """Where `nft` is."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """Of one call of it."""
+
+
 class ConnectorsSettings(Group):
     """Systems that actions may be carried out on, by kind and name; a playbook's `http.deployments` is `http` here."""
 
     docker: dict[str, DockerEngine] = Field(default_factory=dict)
     http: dict[str, HttpEndpoint] = Field(default_factory=dict)
+    nftables: dict[str, NftablesHost] = Field(default_factory=dict)
     postgres: dict[str, PostgresDatabase] = Field(default_factory=dict)

@@ -10,8 +10,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.parts import netns as netns_part
 from tests.parts import podman as podman_part
 from tests.parts import postgres as postgres_part
+from tests.parts.netns import Network
 from tests.parts.podman import Podman
 from tests.parts.postgres import Postgres
 
@@ -36,3 +38,10 @@ def podman() -> Iterator[Podman]:
     need(podman_part.obstacle())
     with Podman() as engine:
         yield engine
+
+
+@pytest.fixture(scope="module")
+def network() -> Iterator[Network]:
+    need(netns_part.obstacle())
+    with Network() as hosts:
+        yield hosts
