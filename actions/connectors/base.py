@@ -106,7 +106,7 @@ class Connector(ABC):
         """Wait, bounded, until the system has reached the desired state."""
 
     async def wait(self, operation: Operation, missing: Callable[[State], list[str]], seconds: float) -> Convergence:
-        """Observe until nothing is missing, or the time is up: what most `verify` do."""
+        """Observe until nothing is missing, or the time is up."""
         deadline = self._monotonic() + seconds
         now: State = {}
         problems = ["it could not be read"]
@@ -120,6 +120,15 @@ class Connector(ABC):
             if self._monotonic() >= deadline:
                 return Convergence(reached=False, detail=f"after {seconds:g} s: {'; '.join(problems)}", state=now)
             await self._sleep(POLL_SECONDS)
+
+    async def converge(self, operation: Operation, before: State, seconds: float) -> Convergence:
+        """Wait until `plan` finds nothing left to do: the `verify` of a connector whose plan says it all."""
+
+        def missing(now: State) -> list[str]:
+            plan = self.plan(operation, before, now)
+            return [] if plan.satisfied else [plan.summary]
+
+        return await self.wait(operation, missing, seconds)
 
     def require_enabled(self, operation: Operation) -> None:
         """Refuse to write while read-only; the first thing every `apply` does."""
@@ -235,10 +244,9 @@ def _scaled(found: Any, wanted: Mapping[str, Any]) -> Any:
         return found
     if not isinstance(found, int | float) or isinstance(found, bool):
         raise PermanentError(f"{wanted['$state']} is {found!r:.100}, not a number to be scaled")
+    grown = int(found * wanted.get("times", 1))
     # Never below what is there: `at_most` bounds the growth, it does not take away.
-    return max(
-        found, min(int(found * wanted.get("times", 1)), int(wanted.get("at_most", found * wanted.get("times", 1))))
-    )
+    return max(found, min(grown, int(wanted.get("at_most", grown))))
 
 
 def _one(state: State, pointer: str) -> Any:

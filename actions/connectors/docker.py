@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import httpx
 import orjson
@@ -27,6 +27,7 @@ from actions.connectors.base import (
     Sleep,
     State,
 )
+from actions.connectors.exchange import exchange
 from actions.connectors.settings import DockerEngine
 from schemas.action import Operation
 from schemas.errors import PermanentError, TemporaryError
@@ -93,7 +94,7 @@ class DockerConnector(Connector):
         Permission("read", "read and write on the Engine's socket", "list and inspect containers"),
         Permission("write", "the same: the Engine knows no lesser right", "networks, pause, memory, restart"),
     )
-    operations = {  # noqa: RUF012 - a ClassVar by its declaration in Connector
+    operations: ClassVar[Mapping[str, type[Params]]] = {
         "set_networks": SetNetworks,
         "set_paused": SetPaused,
         "set_memory": SetMemory,
@@ -165,12 +166,7 @@ class DockerConnector(Connector):
 
     async def verify(self, operation: Operation, before: State) -> Convergence:
         params = _container(self.params(operation))
-
-        def missing(now: State) -> list[str]:
-            plan = self.plan(operation, before, now)
-            return [] if plan.satisfied else [plan.summary]
-
-        return await self.wait(operation, missing, params.converge_seconds)
+        return await self.converge(operation, before, params.converge_seconds)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -226,11 +222,7 @@ class DockerConnector(Connector):
             timeout=seconds or self._settings.timeout_seconds,
         )
         try:
-            response = await self._client.send(request, stream=True)
-            try:
-                answer = await _read(response)
-            finally:
-                await response.aclose()
+            response, answer = await exchange(self._client, request, _MAX_ANSWER_BYTES)
         except httpx.TransportError as error:
             problem = f"{type(error).__name__} {error}".strip()
             raise TemporaryError(f"the Engine at {self._settings.socket} gave no answer: {problem}") from None
@@ -238,15 +230,6 @@ class DockerConnector(Connector):
             return _document(answer)
         said = f"{method} {path}: {response.status_code} {answer[:300].decode(errors='replace').strip()}"
         raise TemporaryError(said) if response.status_code >= 500 else PermanentError(said)
-
-
-async def _read(response: httpx.Response) -> bytes:
-    answer = bytearray()
-    async for chunk in response.aiter_bytes():
-        answer += chunk
-        if len(answer) > _MAX_ANSWER_BYTES:
-            raise PermanentError(f"the Engine's answer exceeds {_MAX_ANSWER_BYTES} bytes")
-    return bytes(answer)
 
 
 def _document(answer: bytes) -> Any:

@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import quote
 
 import httpx
@@ -30,6 +31,7 @@ from actions.connectors.base import (
     resolve,
     select,
 )
+from actions.connectors.exchange import exchange
 from actions.connectors.settings import HttpEndpoint
 from schemas.action import Operation
 from schemas.errors import PermanentError, TemporaryError
@@ -103,7 +105,7 @@ class HttpConnector(Connector):
         Permission("read", "GET on the `read` paths", "observe the target before and after"),
         Permission("write", "the `write` paths of enabled playbooks", "bring the desired state about"),
     )
-    operations = {"set": SetParams}  # noqa: RUF012 - a ClassVar by its declaration in Connector
+    operations: ClassVar[Mapping[str, type[Params]]] = {"set": SetParams}
 
     def __init__(
         self,
@@ -180,11 +182,8 @@ class HttpConnector(Connector):
     ) -> tuple[int, str | None, bytes]:
         content_type = {} if body is None else {"Content-Type": "application/json"}
         request = self._client.build_request(method, path, content=body, headers={**content_type, **(headers or {})})
-        response = await self._client.send(request, stream=True)
-        try:
-            return response.status_code, response.headers.get("Retry-After"), await _read(response)
-        finally:
-            await response.aclose()
+        response, answer = await exchange(self._client, request, MAX_RESPONSE_BYTES)
+        return response.status_code, response.headers.get("Retry-After"), answer
 
 
 def _headers(settings: HttpEndpoint) -> dict[str, str]:
@@ -197,15 +196,6 @@ def _headers(settings: HttpEndpoint) -> dict[str, str]:
 def _path(segments: Segments) -> str:
     # Relative to the base URL, which may have a path of its own.
     return "/".join(quote(segment, safe="") for segment in segments)
-
-
-async def _read(response: httpx.Response) -> bytes:
-    answer = bytearray()
-    async for chunk in response.aiter_bytes():
-        answer += chunk
-        if len(answer) > MAX_RESPONSE_BYTES:
-            raise PermanentError(f"answer of {response.url.path} exceeds {MAX_RESPONSE_BYTES} bytes")
-    return bytes(answer)
 
 
 def _delay(attempt: int, retry_after: str | None) -> float:

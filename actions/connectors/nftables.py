@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping
 from contextlib import suppress
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import orjson
 from pydantic import Field
@@ -50,7 +50,7 @@ class NftablesConnector(Connector):
         Permission("enter", "CAP_SYS_ADMIN, only with `namespace`", "enter the network namespace"),
         Permission("set_filter", "CAP_NET_ADMIN in the network namespace", "change the table `inet reflexarc`"),
     )
-    operations = {"set_filter": SetFilter}  # noqa: RUF012 - a ClassVar by its declaration in Connector
+    operations: ClassVar[Mapping[str, type[Params]]] = {"set_filter": SetFilter}
 
     def __init__(
         self, settings: NftablesHost, *, sleep: Sleep = asyncio.sleep, monotonic: Monotonic = time.monotonic
@@ -92,11 +92,7 @@ class NftablesConnector(Connector):
         await self._nft("-f", "-", document=[*commands, *elements(verb, params.direction, changing, seconds)])
 
     async def verify(self, operation: Operation, before: State) -> Convergence:
-        def missing(now: State) -> list[str]:
-            plan = self.plan(operation, before, now)
-            return [] if plan.satisfied else [plan.summary]
-
-        return await self.wait(operation, missing, self._settings.timeout_seconds)
+        return await self.converge(operation, before, self._settings.timeout_seconds)
 
     def _filter(self, operation: Operation) -> SetFilter:
         params = self.params(operation)

@@ -13,7 +13,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import psycopg
 from psycopg import AsyncConnection, errors, sql
@@ -101,7 +101,7 @@ class PostgresConnector(Connector):
         Permission("set_role", "CREATEROLE (from 16 on: ADMIN OPTION on the role)", "change a role's limits"),
         Permission("set_database", "ownership of the database", "change the database's limits"),
     )
-    operations = {  # noqa: RUF012 - a ClassVar by its declaration in Connector
+    operations: ClassVar[Mapping[str, type[Params]]] = {
         "set_role": SetRole,
         "set_database": SetDatabase,
         "cancel": Selection,
@@ -153,12 +153,7 @@ class PostgresConnector(Connector):
         params = self.filled(operation, before)
         # A setting is in the catalogue at once; a query ends when it next looks at its signals.
         seconds = params.converge_seconds if isinstance(params, Selection) else self._settings.timeout_seconds
-
-        def missing(now: State) -> list[str]:
-            plan = self.plan(operation, before, now)
-            return [] if plan.satisfied else [plan.summary]
-
-        return await self.wait(operation, missing, seconds)
+        return await self.converge(operation, before, seconds)
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -234,10 +229,11 @@ def _subject(params: Params, state: State) -> Mapping[str, Any]:
     if not isinstance(params, SetRole):
         database: Mapping[str, Any] = state["database"]
         return database
-    role = next((role for role in state["roles"] if role["name"] == params.role), None)
+    roles: list[Mapping[str, Any]] = state["roles"]
+    role = next((role for role in roles if role["name"] == params.role), None)
     if role is None:
         raise PermanentError(f"role {params.role} does not log in here, is a superuser, or is protected")
-    return role  # type: ignore[no-any-return]  # a State is plain JSON
+    return role
 
 
 def _wanted(params: Params) -> dict[str, Any]:
