@@ -57,6 +57,21 @@ class EarningSettings(BaseModel):
     autonomous: Annotated[float, Field(ge=0, lt=1)] = 0.80
     """Lower bound for `autonomous`: with no failure, 13 successes."""
 
+    def least(self, tier: Tier) -> float:
+        """Lower bound that a tier asks for; none for `observe`."""
+        bounds: dict[Tier, float] = {
+            "observe": 0.0,
+            "recommend": self.recommend,
+            "approve": self.approve,
+            "autonomous": self.autonomous,
+        }
+        return bounds[tier]
+
+
+def lower_bound(successes: int, failures: int, percentile: float) -> float:
+    """Compute what a rate exceeds with probability 1 - percentile, from its Beta posterior with a uniform prior."""
+    return float(betaincinv(1 + successes, 1 + failures, percentile))
+
 
 class Reliability(BaseModel):
     """What became of a playbook's actions on one service of one environment."""
@@ -78,17 +93,12 @@ class Reliability(BaseModel):
 
     def lower_bound(self, percentile: float) -> float:
         """Compute what the rate of verified success exceeds with probability 1 - percentile."""
-        return float(betaincinv(1 + self.successes, 1 + self.failures, percentile))
+        return lower_bound(self.successes, self.failures, percentile)
 
     def earned(self, settings: EarningSettings) -> Tier:
         """Highest tier that the record justifies."""
         bound = self.lower_bound(settings.percentile)
-        needed: dict[Tier, float] = {
-            "autonomous": settings.autonomous,
-            "approve": settings.approve,
-            "recommend": settings.recommend,
-        }
-        return next((tier for tier, least in needed.items() if bound >= least), "observe")
+        return next((tier for tier in reversed(TIERS) if bound >= settings.least(tier)), "observe")
 
 
 def fold(record: Reliability, outcome: Outcome) -> Reliability:

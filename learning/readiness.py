@@ -123,7 +123,7 @@ def _standing(
         lower_bound=record.lower_bound(policy.earning.percentile),
         earned=record.earned(policy.earning),
         next_tier=following,
-        needed_bound=None if following is None else _bound(following, policy.earning),
+        needed_bound=None if following is None else policy.earning.least(following),
         missing=()
         if following is None
         else tuple(_missing(playbook, record, policy, following, pin=pin, connectors=connectors)),
@@ -140,7 +140,7 @@ def _missing(
     connectors: Collection[str],
 ) -> Iterator[str]:
     """Say what stands between here and the next tier."""
-    runs = runs_needed(record, _bound(wanted, policy.earning), policy.earning)
+    runs = runs_needed(record, policy.earning.least(wanted), policy.earning)
     if runs:
         yield f"evidence: {runs} more verified success{'es' if runs > 1 else ''} without a failure"
     if record.cap is not None:
@@ -159,13 +159,3 @@ def _missing(
         for check in map(reversible, playbook.steps):
             if not check.passed:
                 yield f"a way back: {check.detail}, so a person is asked for it whatever the tier"
-
-
-def _bound(tier: Tier, settings: EarningSettings) -> float:
-    bounds: dict[Tier, float] = {
-        "observe": 0.0,
-        "recommend": settings.recommend,
-        "approve": settings.approve,
-        "autonomous": settings.autonomous,
-    }
-    return bounds[tier]

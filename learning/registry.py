@@ -17,6 +17,8 @@ from schemas.errors import ConfigurationError, PermanentError
 from schemas.model import ModelVersion, Status
 
 LIVE = "live.json"
+# The kind whose parameters are settings of the policy.
+POLICY_THRESHOLDS = "policy-thresholds"
 
 
 class Registry:
@@ -84,7 +86,7 @@ class Registry:
             raise PermanentError(f"no {kind} is live")
         withdrawn = _changed(live, "withdrawn", f"rolled back to the shipped settings by {by}", now_unix_nano)
         # The copy first: after a crash in between, what people wanted gone is gone.
-        (self._folder / kind / LIVE).unlink(missing_ok=True)
+        live_file(self._folder, kind).unlink(missing_ok=True)
         self._write(withdrawn)
         return [withdrawn]
 
@@ -96,7 +98,7 @@ class Registry:
             changed = [version]
         for one in changed:
             self._write(one)
-        self._replace(self._folder / version.kind / LIVE, version)
+        self._replace(live_file(self._folder, version.kind), version)
         return changed
 
     def _read(self) -> Iterator[ModelVersion]:
@@ -112,6 +114,11 @@ class Registry:
         fresh = path.with_suffix(f".{os.getpid()}.tmp")
         fresh.write_text(version.model_dump_json(indent=2) + "\n", encoding="utf-8")
         fresh.replace(path)
+
+
+def live_file(folder: Path, kind: str) -> Path:
+    """Say where the live version of a kind lies; it is absent where none is live."""
+    return folder / kind / LIVE
 
 
 def read(path: Path) -> ModelVersion:

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from scipy.special import betaincinv
-
+from actions.autonomy import lower_bound
 from actions.checks import certainty
 from actions.settings import PolicySettings
 from learning.gate import Figures
@@ -18,7 +17,6 @@ from learning.lessons import Lesson
 from schemas.envelope import content_id
 from schemas.model import DataRange
 
-KIND = "policy-thresholds"
 CONFIDENCE = "policy.min_confidence"
 # The older part builds, the newer judges: what comes is like what came last.
 BUILT_FROM = 0.7
@@ -108,7 +106,7 @@ def _allowed(lessons: Sequence[Lesson], policy: PolicySettings) -> list[float]:
 def _proved(lessons: Sequence[Lesson], value: float, live: float) -> bool:
     admitted = [bool(one.right) for one in lessons if value <= one.about.classification.confidence < live]
     right = sum(admitted)
-    return float(betaincinv(1 + right, 1 + len(admitted) - right, PERCENTILE)) >= PROVED
+    return lower_bound(right, len(admitted) - right, PERCENTILE) >= PROVED
 
 
 def _loss(

@@ -100,6 +100,15 @@ class Publisher:
             self._producer.poll(POLL_SECONDS)
 
 
+async def publish_once(kafka: KafkaSettings, messages: Sequence[Message]) -> None:
+    """Publish with a producer of its own, for a command that ends afterwards; raises as `Publisher.publish` does."""
+    publisher = Publisher(kafka)
+    try:
+        await publisher.publish(messages)
+    finally:
+        await publisher.close()
+
+
 class _Reports:
     """Delivery reports of one call, collected on the reporting thread."""
 

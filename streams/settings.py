@@ -22,7 +22,7 @@ from pydantic_settings import (
 
 from actions.connectors.settings import ConnectorsSettings
 from actions.settings import PolicySettings
-from learning.registry import LIVE, read
+from learning.registry import POLICY_THRESHOLDS, live_file, read
 from schemas.errors import ConfigurationError
 
 # What a learnt model may set; anything else in it is passed over.
@@ -197,7 +197,7 @@ class LearntSource(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         said = self.current_state.get("learn") or {}
         folder = said.get("registry") if isinstance(said, dict) else said.registry
-        path = Path(folder or LearnSettings().registry) / "policy-thresholds" / LIVE
+        path = live_file(Path(folder or LearnSettings().registry), POLICY_THRESHOLDS)
         if not path.exists():
             return {}
         found: dict[str, Any] = {}

@@ -140,14 +140,7 @@ def _control(kind: ControlKind, by: str | None, note: str, **about: str | None) 
 def _publish(settings: Settings, control: Control) -> None:
     from schemas.codec import encode  # noqa: PLC0415
     from schemas.topics import CONTROLS  # noqa: PLC0415
-    from streams.publisher import Message, Publisher  # noqa: PLC0415
+    from streams.publisher import Message, publish_once  # noqa: PLC0415
 
-    async def publish() -> None:
-        publisher = Publisher(settings.kafka)
-        topic = CONTROLS.full_name(settings.kafka.topic_prefix)
-        try:
-            await publisher.publish([Message(topic, control.key.encode(), encode(control))])
-        finally:
-            await publisher.close()
-
-    asyncio.run(publish())
+    topic = CONTROLS.full_name(settings.kafka.topic_prefix)
+    asyncio.run(publish_once(settings.kafka, [Message(topic, control.key.encode(), encode(control))]))

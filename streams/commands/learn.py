@@ -92,12 +92,12 @@ def rollback(
     by: By = None,
 ) -> None:
     """Make an earlier model live again, or the shipped settings. Processes take it up when they start."""
-    from learning.thresholds import KIND  # noqa: PLC0415
+    from learning.registry import POLICY_THRESHOLDS  # noqa: PLC0415
 
     settings = load_settings()
     registry, now, person = _registry(settings), time.time_ns(), by or getpass.getuser()
     changed = (
-        registry.retire(KIND, by=person, now_unix_nano=now)
+        registry.retire(POLICY_THRESHOLDS, by=person, now_unix_nano=now)
         if model is None
         else registry.rollback(registry.find(model), by=person, now_unix_nano=now)
     )
@@ -134,8 +134,10 @@ def _learn_once(settings: Settings, *, dry_run: bool, json: bool) -> None:
     from actions.catalog import load  # noqa: PLC0415
     from learning.lessons import false_alarms, tempered  # noqa: PLC0415
     from learning.thresholds import build  # noqa: PLC0415
+    from streams.commands.recall import recall  # noqa: PLC0415
+    from streams.outcome_to_lesson import Lessons  # noqa: PLC0415
 
-    told = asyncio.run(_lessons(settings))
+    told = recall(settings, Lessons.lessons)
     served = {label for playbook in load() for label in playbook.serves.classes}
     built = build(tempered(told), settings.policy, served)
     registry = _registry(settings)
@@ -148,15 +150,15 @@ def _learn_once(settings: Settings, *, dry_run: bool, json: bool) -> None:
 
 def _judged(built: Built, registry: Registry, now: int) -> ModelVersion:
     from learning.gate import Ruling, judge  # noqa: PLC0415
-    from learning.thresholds import KIND  # noqa: PLC0415
+    from learning.registry import POLICY_THRESHOLDS  # noqa: PLC0415
     from schemas.model import ModelVersion, model_id  # noqa: PLC0415
 
     ruling, code = judge(built.live_figures, built.figures), version_of("reflexarc")
-    if registry.is_withdrawn(KIND, built.parameters):
+    if registry.is_withdrawn(POLICY_THRESHOLDS, built.parameters):
         ruling = Ruling(passed=False, reason="a person rolled back a model that set the same")
     return ModelVersion(
-        id=model_id(KIND, built.parameters, built.data, code),
-        kind=KIND,
+        id=model_id(POLICY_THRESHOLDS, built.parameters, built.data, code),
+        kind=POLICY_THRESHOLDS,
         status="live" if ruling.passed else "rejected",
         reason=ruling.reason,
         parameters=built.parameters,
@@ -190,23 +192,6 @@ def _say(
             typer.echo(f"{one.environment}/{one.service} {one.detector} {one.name}: false {one.false_share}")
 
 
-async def _lessons(settings: Settings) -> list[Lesson]:
-    from redis.exceptions import RedisError  # noqa: PLC0415
-
-    from actions.ledger import connect  # noqa: PLC0415
-    from schemas.errors import TemporaryError  # noqa: PLC0415
-    from streams.outcome_to_lesson import Lessons  # noqa: PLC0415
-    from streams.roles import ledger_url  # noqa: PLC0415
-
-    redis = connect(ledger_url(settings))
-    try:
-        return await Lessons(redis, settings.ledger.key_prefix).lessons()
-    except (RedisError, OSError) as error:
-        raise TemporaryError(f"Redis does not answer: {type(error).__name__}: {error}") from error
-    finally:
-        await redis.aclose()
-
-
 def _registry(settings: Settings) -> Registry:
     from learning.registry import Registry  # noqa: PLC0415
 
@@ -216,18 +201,11 @@ def _registry(settings: Settings) -> Registry:
 def _publish(settings: Settings, changed: Iterable[ModelVersion]) -> None:
     from schemas.codec import encode  # noqa: PLC0415
     from schemas.topics import MODELS  # noqa: PLC0415
-    from streams.publisher import Message, Publisher  # noqa: PLC0415
+    from streams.publisher import Message, publish_once  # noqa: PLC0415
 
     topic = MODELS.full_name(settings.kafka.topic_prefix)
-
-    async def publish() -> None:
-        publisher = Publisher(settings.kafka)
-        try:
-            await publisher.publish([Message(topic, f"{one.kind}/{one.id}".encode(), encode(one)) for one in changed])
-        finally:
-            await publisher.close()
-
-    asyncio.run(publish())
+    messages = [Message(topic, f"{one.kind}/{one.id}".encode(), encode(one)) for one in changed]
+    asyncio.run(publish_once(settings.kafka, messages))
 
 
 def _figures(path: Path) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,7 +12,6 @@ from rich.text import Text
 from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from actions.autonomy import Reliability
     from actions.controls import Controls
     from learning.readiness import Standing
 
@@ -30,13 +28,15 @@ def readiness(
     """Say where each playbook stands on the way to autonomy, per service, and what the next tier needs."""
     from actions.catalog import load  # noqa: PLC0415 - heavy: see streams.cli
     from learning.readiness import readiness as assess_readiness  # noqa: PLC0415
+    from streams.commands.recall import recall  # noqa: PLC0415
+    from streams.outcome_to_lesson import Lessons  # noqa: PLC0415
     from streams.present import screen  # noqa: PLC0415
 
     settings = load_settings()
     found = assess_readiness(
         load(),
         settings.policy,
-        asyncio.run(_records(settings)),
+        recall(settings, Lessons.all),
         places=[_place(text) for text in at or ()],
         controls=_controls(settings),
         connectors=frozenset(_enabled(settings)),
@@ -52,23 +52,6 @@ def readiness(
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
     app.command()(readiness)
-
-
-async def _records(settings: Settings) -> list[Reliability]:
-    from redis.exceptions import RedisError  # noqa: PLC0415
-
-    from actions.ledger import connect  # noqa: PLC0415
-    from schemas.errors import TemporaryError  # noqa: PLC0415
-    from streams.outcome_to_lesson import Lessons  # noqa: PLC0415
-    from streams.roles import ledger_url  # noqa: PLC0415
-
-    redis = connect(ledger_url(settings))
-    try:
-        return await Lessons(redis, settings.ledger.key_prefix).all()
-    except (RedisError, OSError) as error:
-        raise TemporaryError(f"Redis does not answer: {type(error).__name__}: {error}") from error
-    finally:
-        await redis.aclose()
 
 
 def _controls(settings: Settings) -> Controls:

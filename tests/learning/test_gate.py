@@ -15,8 +15,8 @@ from learning.calibration import Claim
 from learning.drift import ALARM, martingale, stability_index, watch
 from learning.gate import GUARDED, judge
 from learning.lessons import Lesson
-from learning.registry import Registry
-from learning.thresholds import CONFIDENCE, KIND, LEAST_LESSONS, LOWEST, STEP, Built, backtest, build
+from learning.registry import POLICY_THRESHOLDS, Registry
+from learning.thresholds import CONFIDENCE, LEAST_LESSONS, LOWEST, STEP, Built, backtest, build
 from schemas.errors import ConfigurationError, PermanentError
 from schemas.model import DataRange, ModelVersion, Status
 from streams.settings import Settings, load_settings
@@ -106,7 +106,7 @@ def test_a_backtest_counts_what_would_have_been_proposed() -> None:
 def version(name: str, status: Status = "live", value: float = 0.85) -> ModelVersion:
     return ModelVersion(
         id=name,
-        kind=KIND,
+        kind=POLICY_THRESHOLDS,
         status=status,
         reason="because",
         parameters={CONFIDENCE: value},
@@ -128,7 +128,7 @@ def test_one_is_live_and_rollback_returns_to_any_that_was(tmp_path: Path) -> Non
     assert statuses(registry) == {"c": "live", "b": "retired", "a": "retired"}
     registry.rollback(registry.find("a"), by="ada", now_unix_nano=9)
     assert statuses(registry) == {"c": "withdrawn", "b": "retired", "a": "live"}
-    live = registry.live(KIND)
+    live = registry.live(POLICY_THRESHOLDS)
     assert live is not None
     assert (live.id, live.replaces, live.reason) == ("a", "c", "rolled back to by ada")
 
@@ -136,10 +136,10 @@ def test_one_is_live_and_rollback_returns_to_any_that_was(tmp_path: Path) -> Non
 def test_what_a_person_rolled_back_is_not_learnt_again(tmp_path: Path) -> None:
     registry = Registry(tmp_path)
     registry.add(version("a"))
-    registry.retire(KIND, by="ada", now_unix_nano=9)
-    assert registry.live(KIND) is None
-    assert registry.is_withdrawn(KIND, {CONFIDENCE: 0.85})
-    assert not registry.is_withdrawn(KIND, {CONFIDENCE: 0.86})
+    registry.retire(POLICY_THRESHOLDS, by="ada", now_unix_nano=9)
+    assert registry.live(POLICY_THRESHOLDS) is None
+    assert registry.is_withdrawn(POLICY_THRESHOLDS, {CONFIDENCE: 0.85})
+    assert not registry.is_withdrawn(POLICY_THRESHOLDS, {CONFIDENCE: 0.86})
 
 
 def test_what_never_was_live_cannot_be_gone_back_to(tmp_path: Path) -> None:
@@ -150,7 +150,7 @@ def test_what_never_was_live_cannot_be_gone_back_to(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="no models begin with 'z'"):
         registry.find("z")
     with pytest.raises(PermanentError, match="no policy-thresholds is live"):
-        registry.retire(KIND, by="ada", now_unix_nano=9)
+        registry.retire(POLICY_THRESHOLDS, by="ada", now_unix_nano=9)
 
 
 @pytest.fixture
@@ -176,7 +176,7 @@ def test_rolled_back_it_holds_no_more(here: Path) -> None:
     registry.add(version("a"))
     (here / "reflexarc.toml").write_text('[learn]\nregistry = "elsewhere"\n')
     assert load_settings().policy.min_confidence == 0.85
-    registry.retire(KIND, by="ada", now_unix_nano=9)
+    registry.retire(POLICY_THRESHOLDS, by="ada", now_unix_nano=9)
     assert load_settings().policy.min_confidence == PolicySettings().min_confidence
 
 
@@ -189,7 +189,7 @@ def test_a_model_sets_nothing_but_what_may_be_learnt(here: Path) -> None:
 
 def test_a_broken_registry_is_said(here: Path) -> None:
     Registry(here / "models").add(version("a"))
-    (here / "models" / KIND / "live.json").write_text("{")
+    (here / "models" / POLICY_THRESHOLDS / "live.json").write_text("{")
     with pytest.raises(ConfigurationError, match=r"live\.json"):
         load_settings()
 
