@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from importlib import import_module
 from inspect import isabstract
+from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -199,10 +200,8 @@ class Streaming(Detector, Generic[State]):
 
 def discover() -> list[type[Detector]]:
     """Every detector there is, by name: all concrete classes of this protocol in this package."""
-    import detectors  # noqa: PLC0415 - itself, while it may still be loading
-
     found: dict[str, type[Detector]] = {}
-    for module in iter_modules(detectors.__path__):
+    for module in iter_modules([str(Path(__file__).parent)]):
         for value in vars(import_module(f"detectors.{module.name}")).values():
             if _is_detector(value):
                 found[value.__name__] = value

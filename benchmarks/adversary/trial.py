@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from statistics import median
 from typing import Any
 
@@ -18,15 +18,10 @@ from schemas.errors import Rejection
 RIGHT_PLAYBOOK = "rollback-deployment"
 
 
-@dataclass(frozen=True)
-class Run:
-    """What one run showed."""
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """What happened in one run, or in all runs of a point."""
 
-    found: bool
-    """An incident of the service began with the fault."""
-    mended: bool
-    """And the right action was commanded."""
-    delay_seconds: float | None
     false_actions: int
     """Commands that are not the one right action on a real fault."""
     leaks: int
@@ -36,11 +31,22 @@ class Run:
     refused: int
     held_back: int
     """Commands that live state refuses, as an executor would just before the change."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run(Counts):
+    """What one run showed."""
+
+    found: bool
+    """An incident of the service began with the fault."""
+    mended: bool
+    """And the right action was commanded."""
+    delay_seconds: float | None
     incidents: int
 
 
-@dataclass(frozen=True)
-class Point:
+@dataclass(frozen=True, kw_only=True)
+class Point(Counts):
     """One level of one attack: shares over the runs with a fault, sums over all runs."""
 
     attack: str
@@ -50,11 +56,6 @@ class Point:
     detection_kept: float
     mended: float
     delay_seconds: float | None
-    false_actions: int
-    leaks: int
-    crashes: int
-    refused: int
-    held_back: int
     incidents_per_run: float
     limit: str
 
@@ -91,10 +92,6 @@ def _point(attack: Attack, level: float, seeds: Sequence[int]) -> Point:
     quiet = [run(attack, level, fault=False, seed=seed) for seed in seeds]
     both = [*broken, *quiet]
     delays = [one.delay_seconds for one in broken if one.delay_seconds is not None]
-
-    def total(name: str) -> int:
-        return sum(getattr(one, name) for one in both)
-
     return Point(
         attack=attack.name,
         unit=attack.unit,
@@ -103,13 +100,9 @@ def _point(attack: Attack, level: float, seeds: Sequence[int]) -> Point:
         detection_kept=sum(one.found for one in broken) / len(broken),
         mended=sum(one.mended for one in broken) / len(broken),
         delay_seconds=median(delays) if delays else None,
-        false_actions=total("false_actions"),
-        leaks=total("leaks"),
-        crashes=total("crashes"),
-        refused=total("refused"),
-        held_back=total("held_back"),
-        incidents_per_run=total("incidents") / len(both),
+        incidents_per_run=sum(one.incidents for one in both) / len(both),
         limit=attack.limit,
+        **{count.name: sum(getattr(one, count.name) for one in both) for count in fields(Counts)},
     )
 
 
