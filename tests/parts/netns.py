@@ -6,14 +6,13 @@ network is left as it is.
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
 from schemas.errors import EmbeddedPartError
+from tests.parts.programs import root_obstacle
 
 HOSTS = {"bad": "10.77.1.2", "good": "10.77.2.2", "server": "10.77.3.2"}
 _PROGRAMS = ("ip", "nft", "nsenter", "ping")
@@ -77,10 +76,7 @@ class Network:
 
 def obstacle() -> str | None:
     """Say why network namespaces cannot be had on this machine, or None."""
-    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
-    if missing:
-        return f"not installed: {', '.join(missing)} (Debian: iproute2 nftables iputils-ping)"
-    return None if os.geteuid() == 0 else "network namespaces need root here"
+    return root_obstacle(_PROGRAMS, packages="iproute2 nftables iputils-ping", what="network namespaces")
 
 
 def _run(*command: str) -> str:

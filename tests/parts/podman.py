@@ -19,6 +19,7 @@ from uuid import uuid4
 import httpx
 
 from schemas.errors import EmbeddedPartError
+from tests.parts.programs import root_obstacle
 
 _PROGRAMS = ("podman", "runc", "conmon", "iptables", "ip")
 _START_SECONDS = 15.0
@@ -126,7 +127,6 @@ class Podman:
 
 def obstacle() -> str | None:
     """Say why Podman cannot run on this machine, or None."""
-    missing = [program for program in _PROGRAMS if shutil.which(program) is None]
-    if missing:
-        return f"not installed: {', '.join(missing)} (Debian: podman runc iptables iproute2)"
-    return None if os.geteuid() == 0 else "containers with networks of their own need root here"
+    return root_obstacle(
+        _PROGRAMS, packages="podman runc iptables iproute2", what="containers with networks of their own"
+    )
