@@ -1,6 +1,6 @@
 """A run of consecutive records of one partition: what the transport hands to a stage at a time.
 
-Made by `streams.transport`, folded by the kernels behind `streams.stage`. Columns, not records: the decoders want all
+Made by `streams.fetcher`, folded by the kernels behind `streams.stage`. Columns, not records: the decoders want all
 values at once, and a Python object per record is what makes a stream processor slow.
 """
 
@@ -9,20 +9,6 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
-
-
-class FetchedRecord(Protocol):
-    """What aiokafka's parser yields."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def timestamp(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,18 +21,6 @@ class Batch:
     keys: Sequence[bytes | None]
     offsets: Sequence[int]
     timestamps: Sequence[int]
-
-    @classmethod
-    def of(cls, topic: str, partition: int, records: Sequence[FetchedRecord]) -> Batch:
-        """Columns of fetched records, of which there must be at least one."""
-        return cls(
-            topic,
-            partition,
-            [record.value for record in records],
-            [record.key for record in records],
-            _offsets(records),
-            [record.timestamp for record in records],
-        )
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -64,11 +38,3 @@ class Batch:
             self.offsets[cut:],
             self.timestamps[cut:],
         )
-
-
-def _offsets(records: Sequence[FetchedRecord]) -> Sequence[int]:
-    """Offsets of fetched records. They have holes only where records were compacted away or belong to transactions."""
-    first, last = records[0].offset, records[-1].offset
-    if last - first == len(records) - 1:
-        return range(first, last + 1)
-    return [record.offset for record in records]

@@ -1,46 +1,53 @@
-"""The thread in which Faust's aiokafka consumer lives: fetching, and moving to other offsets.
+"""The thread in which Faust's aiokafka consumer lives: it keeps the group, and has `streams.fetcher` do the reading.
 
-Started by `streams.transport`, which gets from it what one poll brought. Moving and fetching happen here, one after the
-other: what is handed out for a partition was fetched after the move that its reader knows of, or not at all.
+Started by `streams.transport`, which gets from it what one poll brought. aiokafka's own fetching is paused for every
+partition; joining, heartbeats and commits are its work.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from time import monotonic
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from aiokafka.errors import ConsumerStoppedError
 from aiokafka.structs import TopicPartition
 from faust.transport.drivers import aiokafka
 from faust.types import TP
 
-from streams.batch import Batch, FetchedRecord
-from streams.fetched import take_fetched
+from streams.fetcher import Fetched, Fetcher, FetchSettings
 
-# All that a poll found is one batch per partition. 20 000 records are some 30 ms of decoding: less costs throughput,
-# more costs latency.
-_POLL_RECORDS = 20_000
-
-# What a poll brings: one batch, or records (aiokafka's parser's), per partition.
-Fetched = Mapping[TP, list[Any]]
+Result = TypeVar("Result")
 
 
 class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
     """Faust's consumer thread, fetching batches."""
 
-    def __init__(self, *args: Any, batch_topics: frozenset[str], fetch_wait_seconds: float, **kwargs: Any) -> None:
-        self._batch_topics = batch_topics
-        self._fetch_wait_seconds = fetch_wait_seconds
-        # Which move each partition has made last.
-        self._moves: dict[TP, int] = {}
+    def __init__(self, *args: Any, fetch: FetchSettings, **kwargs: Any) -> None:
+        self._fetch = fetch
+        self._fetcher: Fetcher | None = None
+        # One thread: what the fetcher is asked comes one after the other, and waiting holds up no heartbeat.
+        self._reading = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{fetch.group}-fetch")
         super().__init__(*args, **kwargs)
 
-    def _create_worker_consumer(self, transport: aiokafka.Transport) -> Any:
-        consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = int(self._fetch_wait_seconds * 1000)  # noqa: SLF001  # read when it starts
-        return consumer
+    async def on_start(self) -> None:
+        """Start both consumers."""
+        self._fetcher = await self._read(Fetcher, self._fetch)
+        await super().on_start()
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Take these partitions, and keep aiokafka from fetching them as well."""
+        self._ensure_consumer().pause(*(TopicPartition(*tp) for tp in assigned))
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def on_thread_stop(self) -> None:
+        """Leave nothing running."""
+        if self._fetcher is not None:
+            self._fetcher.hurry()
+            await self._read(self._fetcher.close)
+        self._reading.shutdown(wait=False)
+        await super().on_thread_stop()
 
     async def committed(self) -> dict[TP, int | None]:
         """Ask for the committed offset of every assigned partition."""
@@ -56,17 +63,9 @@ class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
         await self.call_thread(self._move, offsets, move)
 
     async def _move(self, offsets: Mapping[TP, int | None], move: int) -> None:
-        consumer = self._ensure_consumer()
-        fetcher = consumer._fetcher  # noqa: SLF001  # as Faust's own driver does
-        unknown = []
-        for tp, offset in offsets.items():
-            self._moves[tp] = move
-            if offset is None:
-                unknown.append(TopicPartition(*tp))
-            else:
-                consumer.seek(TopicPartition(*tp), offset)
-        if unknown:
-            await fetcher.request_offset_reset(unknown, fetcher._default_reset_strategy)  # noqa: SLF001
+        fetcher, consumer = self._ensure_fetcher(), self._ensure_consumer()
+        fetcher.hurry()
+        await self._read(fetcher.move, offsets, move, {TP(*tp) for tp in consumer.assignment()})
 
     async def poll(self, partitions: Mapping[TP, int], seconds: float) -> Fetched:
         """Wait for records of these partitions, each given with the last move that the caller knows of."""
@@ -75,39 +74,25 @@ class ConsumerThread(aiokafka.AIOKafkaConsumerThread):
 
     async def _poll(self, partitions: Mapping[TP, int], seconds: float) -> Fetched:
         consumer = self._ensure_consumer()
-        fetcher = consumer._fetcher  # noqa: SLF001
-        deadline = monotonic() + seconds
-        with fetcher._subscriptions.fetch_context():  # noqa: SLF001
-            while self.consumer.flow_active:
-                if consumer._closed or fetcher._closed:  # noqa: SLF001
-                    raise ConsumerStoppedError
-                # No await between here and the records: nothing can move meanwhile.
-                current = {tp for tp, move in partitions.items() if self._moves.get(tp) == move}
-                found = self._drain(fetcher, current)
-                if found or not current or not await _more_to_come(fetcher, deadline - monotonic()):
-                    return {tp: self._pack(tp, records) for tp, records in found.items()}
-        return {}
+        if consumer._closed:  # noqa: SLF001  # as its own methods do
+            raise ConsumerStoppedError
+        consumer._coordinator.check_errors()  # noqa: SLF001  # as aiokafka does when it is asked for records
+        # Or the group takes this member for one that works no more.
+        with consumer._subscription.fetch_context():  # noqa: SLF001
+            return await self._read(self._ensure_fetcher().poll, partitions, seconds)
 
-    def _drain(self, fetcher: Any, partitions: set[TP]) -> dict[TP, list[FetchedRecord]]:
-        # During a reassignment nothing that is here is ours any more.
-        if fetcher._subscriptions.reassignment_in_progress:  # noqa: SLF001
-            return {}
-        return take_fetched(fetcher, partitions, _POLL_RECORDS)
+    def end(self, tp: TP) -> int | None:
+        """Return the offset after the last record that the broker had at the last fetch. May be called anywhere."""
+        return None if self._fetcher is None else self._fetcher.end(tp)
 
-    def _pack(self, tp: TP, records: list[FetchedRecord]) -> list[Any]:
-        # Here rather than in the event loop, which has the agents to serve.
-        if tp.topic in self._batch_topics:
-            return [Batch.of(tp.topic, tp.partition, records)]
-        return records
+    def is_fresh(self, tp: TP) -> bool:
+        """Whether the broker has surely been asked a moment ago. May be called anywhere."""
+        return self._fetcher is not None and self._fetcher.is_fresh(tp)
 
+    def _ensure_fetcher(self) -> Fetcher:
+        if self._fetcher is None:
+            raise ConsumerStoppedError
+        return self._fetcher
 
-async def _more_to_come(fetcher: Any, seconds: float) -> bool:
-    if seconds <= 0:
-        return False
-    waiter = fetcher._create_fetch_waiter()  # noqa: SLF001
-    done, _ = await asyncio.wait([waiter], timeout=seconds)
-    if not done:
-        waiter.cancel()
-        return False
-    waiter.result()  # raises what the coordinator could not recover from
-    return True
+    async def _read(self, work: Callable[..., Result], *args: Any) -> Result:
+        return await asyncio.get_running_loop().run_in_executor(self._reading, work, *args)

@@ -1,9 +1,9 @@
 """Faust's Kafka transport with micro-batches: one message per partition and poll where a topic asks for it.
 
 Faust pays about 60 microseconds for every message that it hands to an agent, whatever the message holds. This driver
-(`reflexarc://host:port`, entry point group `faust.transports`) is Faust's aiokafka driver with another way to hand
-over: for the topics in `Batching.topics` a message is a `Batch`, its offset that of the last record; for the rest it
-is one record, as ever. `streams.app` builds apps on it; `streams.stage` takes the batches.
+(`reflexarc://host:port`, entry point group `faust.transports`) is Faust's aiokafka driver with another way to fetch
+(`streams.fetcher`) and to hand over: for the topics in `Batching.topics` a message is a `Batch`, its offset that of the
+last record; for the rest it is one record, as ever. `streams.app` builds apps on it; `streams.stage` takes the batches.
 
 What it changes in Faust's consumer, and why that is sound:
 
@@ -26,7 +26,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
-from time import time
 from typing import Any, cast
 
 from aiokafka.errors import IllegalStateError
@@ -36,7 +35,8 @@ from mode.utils.futures import notify
 
 from schemas.errors import PermanentError
 from streams.batch import Batch
-from streams.consumer_thread import ConsumerThread, Fetched
+from streams.consumer_thread import ConsumerThread
+from streams.fetcher import Fetched, FetchSettings
 
 __all__ = ["Batch", "Batching", "Consumer", "InFlight", "Progress", "Transport"]
 
@@ -44,8 +44,6 @@ log = logging.getLogger(__name__)
 
 Partition = tuple[str, int]
 
-# Fetches follow each other within `Batching.fetch_wait_seconds` of 0.5 s; four missed in a row are no accident.
-_FRESH_SECONDS = 2.0
 # With a full partition among those assigned, a poll for the others must come back soon to notice that it has room.
 _SHORT_POLL_SECONDS = 0.02
 
@@ -67,6 +65,8 @@ class Batching:
     """How an app wants its records, and what it must be asked on the way."""
 
     topics: frozenset[str] = frozenset()
+    # How to reach the brokers, in librdkafka's vocabulary, where their addresses in the app's URL do not say it all.
+    client: Mapping[str, Any] = field(default_factory=dict)
     # Per partition: one being worked on, one ready.
     max_in_flight: int = 2
     # The same for topics whose messages are single records.
@@ -135,12 +135,17 @@ class Consumer(aiokafka.Consumer):
         self._read_offset = _Unread()
 
     def _new_consumer_thread(self) -> ConsumerThread:
-        return ConsumerThread(
-            self,
-            batch_topics=self._batching.topics,
-            fetch_wait_seconds=self._batching.fetch_wait_seconds,
-            loop=self.loop,
-            beacon=self.beacon,
+        return ConsumerThread(self, fetch=self._fetch_settings(), loop=self.loop, beacon=self.beacon)
+
+    def _fetch_settings(self) -> FetchSettings:
+        conf, batching = self.app.conf, self._batching
+        servers = ",".join(f"{url.host}:{url.port or Transport.default_port}" for url in self.transport.url)
+        return FetchSettings(
+            client={"bootstrap.servers": servers, **batching.client},
+            group=str(conf.id),
+            batch_topics=batching.topics,
+            wait_seconds=batching.fetch_wait_seconds,
+            from_beginning=conf.consumer_auto_offset_reset == "earliest",
         )
 
     # -- handing over
@@ -308,15 +313,7 @@ class Consumer(aiokafka.Consumer):
         tp = TP(topic, partition)
         in_flight = self._in_flight.get(tp)
         done = in_flight is not None and in_flight.settle() is not None and in_flight.next_offset == self._end(tp)
-        return done and self._is_fresh(tp)
-
-    def _is_fresh(self, tp: TP) -> bool:
-        # A broker that is away has said nothing lately: what has been published meanwhile is not known.
-        try:
-            asked = self._thread._ensure_consumer().last_poll_timestamp(tp)  # noqa: SLF001  # as `highwater` does
-        except (AssertionError, IllegalStateError):  # no longer assigned
-            return False
-        return asked is not None and time() * 1000 - asked <= _FRESH_SECONDS * 1000
+        return done and self._thread.is_fresh(tp)
 
     def in_flight(self, partition: Partition) -> int:
         """Return how many messages of a partition are not done."""
@@ -324,10 +321,7 @@ class Consumer(aiokafka.Consumer):
         return 0 if in_flight is None else sum(not message.acked for message in in_flight.messages)
 
     def _end(self, tp: TP) -> int | None:
-        try:
-            return self._thread.highwater(tp)
-        except (AssertionError, IllegalStateError):  # no longer assigned
-            return None
+        return self._thread.end(tp)
 
     def verify_event_path(self, now: float, tp: TP) -> None:
         """Do nothing: Faust's check knows nothing of batches and only logs. `streams.watchdog` acts."""
