@@ -27,7 +27,8 @@ from faust.types import TP
 
 from streams.batch import Batch
 
-log = logging.getLogger(__name__)
+# What librdkafka says of its connections is not ours to say: a broker that is away is no error of the worker's.
+_librdkafka = logging.getLogger("librdkafka")
 
 # All that a poll brings. 20 000 records are some 30 ms of decoding: less costs throughput, more costs latency.
 _POLL_RECORDS = 20_000
@@ -108,7 +109,7 @@ class Fetcher:
         self._heard: dict[TP, float] = {}
         self._hurry = Event()
         config = {**settings.consumer(), "stats_cb": self._note_report}
-        self._consumer = Consumer(config, logger=log)
+        self._consumer = Consumer(config, logger=_librdkafka)
 
     def close(self) -> None:
         """End it."""

@@ -78,8 +78,8 @@ class MetricDecoder:
         limits = np.where(now > 0, now + self._future_limit, _NO_LIMIT)
         if len(values) <= _PIECE:
             return self._decode(keys, values, limits)
-        starts = range(0, len(values), _PIECE)
-        return _joined(starts, [self._decode(*(c[i : i + _PIECE] for c in (keys, values, limits))) for i in starts])
+        pieces = [slice(start, start + _PIECE) for start in range(0, len(values), _PIECE)]
+        return _joined([(piece.start, self._decode(keys[piece], values[piece], limits[piece])) for piece in pieces])
 
     def _decode(self, keys: Sequence[bytes | None], values: Sequence[bytes | None], limits: Ints) -> MetricColumns:
         batch = MetricBatch(keys, values, limits, self._histograms)
@@ -133,14 +133,14 @@ class MetricDecoder:
             rows[[i for i, owner in enumerate(owners) if owner in batch.disowned]] = UNKNOWN
 
 
-def _joined(starts: Sequence[int], pieces: Sequence[MetricColumns]) -> MetricColumns:
-    """Put pieces of a batch together; positions count from its beginning again."""
+def _joined(pieces: Sequence[tuple[int, MetricColumns]]) -> MetricColumns:
+    """Put pieces of a batch, each with the position where it begins, together."""
     return MetricColumns(
-        np.concatenate([piece.series for piece in pieces]),
-        np.concatenate([piece.time_unix_nano for piece in pieces]),
-        np.concatenate([piece.value for piece in pieces]),
-        np.concatenate([piece.record + start for start, piece in zip(starts, pieces, strict=True)]),
-        [(start + i, error) for start, piece in zip(starts, pieces, strict=True) for i, error in piece.rejected],
+        np.concatenate([piece.series for _, piece in pieces]),
+        np.concatenate([piece.time_unix_nano for _, piece in pieces]),
+        np.concatenate([piece.value for _, piece in pieces]),
+        np.concatenate([piece.record + start for start, piece in pieces]),
+        [(start + i, error) for start, piece in pieces for i, error in piece.rejected],
     )
 
 
