@@ -83,6 +83,8 @@ class Verdict:
     series: int
     change: Change
     time_unix_nano: int
+    # Its place in event-time order: what is judged at once comes `lateness` before the watermark reaches its sample.
+    release_unix_nano: int
     onset_unix_nano: int
     observed: float
     expected: float
@@ -302,7 +304,8 @@ class SeriesBank:
             c.since[row], c.calm[row] = time[i] // self.settings.tick_nanos, 0
             # Not before what `watermark` said to be complete when this sample was still to come.
             self._sample, at = int(sample[i]), max(int(time[i]), int(passed[i]) + 1)
-            yield self._verdict(row, Change.FIRING, at, float(value[i]))
+            release = max(at - self.settings.lateness_nanos, int(passed[i]) + 1)
+            yield self._verdict(row, Change.FIRING, at, float(value[i]), release)
 
     def _close_before(self, tick: int) -> Iterator[Verdict]:
         if self.closed < 0:
@@ -411,12 +414,13 @@ class SeriesBank:
         calm: NDArray[np.bool_] = ~c.firing[rows] & (c.height[rows] < self._threshold(1.0) / 2)
         return calm
 
-    def _verdict(self, row: int, change: Change, time: int, observed: float) -> Verdict:
+    def _verdict(self, row: int, change: Change, time: int, observed: float, release: int | None = None) -> Verdict:
         c = self.columns
         return Verdict(
             series=row,
             change=change,
             time_unix_nano=time,
+            release_unix_nano=time if release is None else release,
             onset_unix_nano=int(c.onset[row]),
             observed=observed,
             expected=float(c.centre[row]),

@@ -42,6 +42,11 @@ class Signal(Record):
     attributes: Attributes = Field(default_factory=dict)
     time_unix_nano: TimeUnixNano = Field(description="event time at which the evidence was complete")
     onset_unix_nano: TimeUnixNano = Field(description="event time of the first abnormal evidence")
+    release_unix_nano: TimeUnixNano | None = Field(
+        default=None,
+        description="its place in the order of all signals, where that is before `time_unix_nano`: no later signal of "
+        "its source has an earlier one. What is clear at once need not wait until nothing older can come",
+    )
     p_value: Annotated[float, Field(ge=0, le=1)] | None = Field(
         default=None, description="probability of evidence this strong in the subject's own calm history"
     )
@@ -52,6 +57,11 @@ class Signal(Record):
     model_version: str
     reasons: tuple[str, ...] = Field(description="in words and numbers, strongest first")
     origin: Origin | None = None
+
+    @property
+    def place_unix_nano(self) -> int:
+        """Where it stands in the order of all signals."""
+        return self.time_unix_nano if self.release_unix_nano is None else self.release_unix_nano
 
 
 class Progress(Record):

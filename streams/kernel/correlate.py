@@ -1,8 +1,8 @@
 """Signals to incidents, in event time: the pure kernel of the correlate stage.
 
 One `Correlator` serves one partition of the signals topic; every scope (environment/service) lies in one partition.
-Signals are released in event-time order behind the watermark, so that incidents do not depend on how the sources
-interleaved. The rules:
+Signals are released in event-time order behind the watermark, by the place that their source gave them, so that
+incidents do not depend on how the sources interleaved. The rules:
 
 * An incident opens when at least two independent subjects of a scope fire: on two instances, or under two names.
   An alert of another system opens one after `group_wait`; a lone series only after `lone_wait`.
@@ -85,7 +85,7 @@ class Correlator:
         heapify(self._timers)
         self._waiting: EventTimeBuffer[Signal] = EventTimeBuffer()
         for signal in state.waiting if state else ():
-            self._waiting.add(signal.time_unix_nano, signal.id, signal)
+            self._waiting.add(signal.place_unix_nano, signal.id, signal)
 
     @property
     def holding(self) -> int:
@@ -112,10 +112,10 @@ class Correlator:
         if record.id in self._taken:
             return []
         self._taken[record.id] = record.time_unix_nano
-        if record.time_unix_nano <= self._released:
+        if record.place_unix_nano <= self._released:
             self.late += 1
             return self._apply(record, self._released)
-        self._waiting.add(record.time_unix_nano, record.id, record)
+        self._waiting.add(record.place_unix_nano, record.id, record)
         return self._release()
 
     @property
@@ -125,7 +125,7 @@ class Correlator:
 
     @property
     def next_signal(self) -> int | None:
-        """Event time of the oldest signal that waits for the watermark."""
+        """Place of the oldest signal that waits for the watermark, in event time."""
         return self._waiting.next_time()
 
     @property
@@ -236,12 +236,13 @@ class Correlator:
             # The first revision that says "nothing fires" goes out at once: people wait for it.
             revised = self._revision(scope, now)
             return scope.model_copy(update={"incident": revised, "due": now + self.rules.resolve_after})
+        at = max(now, scope.incident.updated_unix_nano)
         resolved = scope.incident.model_copy(
             update={
                 "revision": scope.incident.revision + 1,
                 "status": "resolved",
-                "updated_unix_nano": now,
-                "resolved_unix_nano": now,
+                "updated_unix_nano": at,
+                "resolved_unix_nano": at,
             }
         )
         return scope.model_copy(update={"incident": resolved, "due": None})
@@ -258,6 +259,8 @@ class Correlator:
     def _revision(self, scope: Scope, now: int) -> Incident:
         signals = sorted(scope.evidence.values(), key=lambda s: (s.time_unix_nano, s.id))
         first, current = signals[0], scope.incident
+        # A signal may be played before the watermark has reached its time; nothing is known before it is seen.
+        at = max(now, *(s.time_unix_nano for s in signals))
         onset = current.onset_unix_nano if current else min(s.onset_unix_nano for s in signals)
         # Counted from the onset, not from now: a cause does not cease to be one because its effects last.
         changes = [c for c in scope.changes if c.onset_unix_nano >= onset - self.rules.change_window]
@@ -269,8 +272,8 @@ class Correlator:
             environment=first.entity.environment,
             service=first.entity.service,
             onset_unix_nano=onset,
-            opened_unix_nano=current.opened_unix_nano if current else now,
-            updated_unix_nano=now,
+            opened_unix_nano=current.opened_unix_nano if current else at,
+            updated_unix_nano=at,
             severity=_severity(signals),
             title=_title(first.entity.scope, signals, classification),
             classification=classification,

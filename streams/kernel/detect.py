@@ -289,6 +289,7 @@ def signal(kind: SignalKind, verdict: Verdict, series: Series, reasons: tuple[st
         attributes=series.attributes,
         time_unix_nano=verdict.time_unix_nano,
         onset_unix_nano=verdict.onset_unix_nano,
+        release_unix_nano=verdict.release_unix_nano if verdict.release_unix_nano < verdict.time_unix_nano else None,
         p_value=evidence.excursion_p_value(verdict.height) if verdict.change is Change.FIRING else None,
         observed=verdict.observed,
         expected=verdict.expected,

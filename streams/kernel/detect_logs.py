@@ -118,7 +118,7 @@ class LogDetect(SeriesDetect):
 
     def _change(self, row: LogRow, entity: Entity, earliest: int, offset: int) -> Output:
         subject = content_id("event", str(entity), row.event_name, row.attributes)
-        said = one_line(row.body)
+        said, time = one_line(row.body), max(row.time_unix_nano, earliest)
         noted = Signal(
             id=signal_id(subject, "noted", row.time_unix_nano),
             kind="change",
@@ -127,8 +127,9 @@ class LogDetect(SeriesDetect):
             subject=subject,
             name=row.event_name,
             attributes=row.attributes,
-            time_unix_nano=max(row.time_unix_nano, earliest),
+            time_unix_nano=time,
             onset_unix_nano=row.time_unix_nano,
+            release_unix_nano=max(time - self.rules.bank.lateness_nanos, earliest),
             detector="events",
             model_version=MODEL_VERSION,
             reasons=(said,) if said else (),

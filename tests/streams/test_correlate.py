@@ -156,6 +156,18 @@ def test_an_alert_waits_for_company_and_then_opens_by_itself() -> None:
     assert joined.opened_unix_nano == at(11)
 
 
+def test_what_is_clear_at_once_does_not_wait_for_its_own_time() -> None:
+    early = [
+        signal(12, "latency").model_copy(update={"release_unix_nano": at(11.5)}),
+        signal(12, "errors", name="errors").model_copy(update={"release_unix_nano": at(11.5)}),
+    ]
+    assert play([*early, progress(11.4)]) == []
+    (found,) = play([*early, progress(11.5)])
+    assert found.opened_unix_nano == found.updated_unix_nano == at(12)  # not before what it says was seen
+    (again,) = play([*early, progress(11.4), progress(13)])
+    assert again == found
+
+
 def test_services_are_not_mixed() -> None:
     found = play([signal(10, "a"), signal(10, "b", service="payment"), progress(20)])
     assert found == []
