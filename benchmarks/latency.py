@@ -1,0 +1,231 @@
+"""From a broker's append of the telling sample to the command on the action topic, at several rates.
+
+Run as `python -m benchmarks.latency [--rates N ...] [--json FILE]`. One worker with all stages and its shipped
+settings, Apache Kafka and Valkey on loopback; one sample a second of as many series as the rate says. Every half
+second one of the services gets a new version, and then its two instances fail in two samples. The rails that would
+hold back so many rollbacks in a row are lifted; nothing else is. The clock starts when the second sample of a pair is
+handed to the producer and stops with the time in the command's record: both are of this machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import orjson
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from benchmarks.measure import Measure, at_most, write_json
+from schemas.topics import ACTIONS, RAW_LOGS, RAW_METRICS
+from streams.embedded import EmbeddedValkey
+from streams.kafka_client import create_topics
+from streams.settings import KafkaSettings
+from tests.parts.kafka import ApacheKafka, obstacle
+
+RATES = (1_000, 10_000, 50_000)
+GOAL_RATE = 50_000
+P50_GOAL_MS, P99_GOAL_MS = 100.0, 500.0
+FAULTS = 60
+# What the fleet logs besides: a partition that falls silent holds the others back until it counts as idle.
+LOGS_PER_SECOND = 200
+SLICE_SECONDS = 0.01
+# The group forms in ten seconds, the bank knows a series after 16 looks, and has a baseline of its own at 20.
+WARM_SECONDS = 45.0
+FAULT_EVERY_SECONDS = 0.5
+PATIENCE_SECONDS = 10.0
+ENVIRONMENT = "bench"
+_CONFIG = """
+[policy]
+grants = [{{ environment = "{environment}", tier = "autonomous" }}]
+[policy.rails]
+max_actions_per_hour = 1000
+storm_incidents = 1000
+max_broken_services = 1000
+max_broken_share = 1.0
+"""
+
+
+@dataclass
+class Load:
+    """Telemetry of a fleet: two instances a faulty service, the rest are bystanders."""
+
+    producer: Producer
+    prefix: str
+    rate: int
+    told: dict[str, float] = field(default_factory=dict)  # service -> when its telling sample was handed over
+    _rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
+
+    def __post_init__(self) -> None:
+        services = [f"faulty-{i // 2}" if i < 2 * FAULTS else f"svc-{i % 500}" for i in range(self.rate)]
+        self._heads = [_head(service, i) for i, service in enumerate(services)]
+        self._keys = [f"{ENVIRONMENT}/{service}/i-{i}".encode() for i, service in enumerate(services)]
+
+    def run(self, seconds: float, faults: int = 0) -> None:
+        """Publish for so long, evenly; break one service after the other."""
+        began, sent, logged, broken = time.perf_counter(), 0, 0, 0
+        while (elapsed := time.perf_counter() - began) < seconds:
+            due = int(elapsed * self.rate)
+            for i in range(sent, due):
+                self._sample(i % self.rate, 0.01 + 0.002 * self._noise(i))
+            sent = due
+            for i in range(logged, int(elapsed * LOGS_PER_SECOND)):
+                self._log(i)
+            logged = int(elapsed * LOGS_PER_SECOND)
+            if broken < faults and elapsed >= (broken + 1) * FAULT_EVERY_SECONDS:
+                self._break(broken)
+                broken += 1
+            self.producer.poll(0)
+            time.sleep(max(0.0, SLICE_SECONDS - (time.perf_counter() - began - elapsed)))
+
+    def _noise(self, i: int) -> float:
+        if i % 4096 == 0 or not hasattr(self, "_noises"):
+            self._noises = self._rng.normal(0.0, 1.0, 4096).clip(-3, 3).tolist()
+        return float(self._noises[i % 4096])
+
+    def _break(self, service: int) -> None:
+        name = f"faulty-{service}"
+        event = {
+            "time_unix_nano": time.time_ns(),
+            "severity_number": 9,
+            "body": "rollout of v2 finished",
+            "event_name": "deployment.finished",
+            "resource": {"service.name": name, "deployment.environment.name": ENVIRONMENT},
+            "attributes": {"deployment.kind": "rollout", "service.version": "v2", "deployment.previous.version": "v1"},
+        }
+        self.producer.produce(f"{self.prefix}.{RAW_LOGS.name}", orjson.dumps(event), f"{ENVIRONMENT}/{name}")
+        self.producer.flush(5)
+        time.sleep(0.02)
+        self._sample(2 * service, 0.9)
+        self._sample(2 * service + 1, 0.9)
+        self.told[name] = time.time()
+
+    def _log(self, i: int) -> None:
+        name = f"svc-{i % 500}"
+        resource = {"service.name": name, "deployment.environment.name": ENVIRONMENT}
+        record = {"time_unix_nano": time.time_ns(), "body": f"served request {i}", "resource": resource}
+        self.producer.produce(f"{self.prefix}.{RAW_LOGS.name}", orjson.dumps(record), f"{ENVIRONMENT}/{name}")
+
+    def _sample(self, series: int, value: float) -> None:
+        record = b'%s,"time_unix_nano":%d,"value":%.6f}' % (self._heads[series], time.time_ns(), value)
+        self.producer.produce(f"{self.prefix}.{RAW_METRICS.name}", record, self._keys[series])
+
+
+def _head(service: str, instance: int) -> bytes:
+    resource = {
+        "service.name": service,
+        "service.instance.id": f"i-{instance}",
+        "deployment.environment.name": ENVIRONMENT,
+    }
+    sample = {"name": "http.server.request.error_ratio", "unit": "1", "resource": resource}
+    return orjson.dumps(sample).removesuffix(b"}")
+
+
+def measure(servers: str, rate: int) -> list[float]:
+    """Return the latency of every command, in milliseconds."""
+    prefix = f"latency{rate}-{time.time_ns()}"
+    create_topics(KafkaSettings(bootstrap_servers=servers, topic_prefix=prefix), divide_partitions_by=3)
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 5, "partitioner": "murmur2_random"})
+    with ExitStack() as stack:
+        redis = stack.enter_context(EmbeddedValkey())
+        stack.enter_context(_worker(servers, prefix, redis.url))
+        load = Load(producer, prefix, rate)
+        load.run(WARM_SECONDS)
+        load.run((FAULTS + 1) * FAULT_EVERY_SECONDS + 1.0, FAULTS)
+        producer.flush(10)
+        acted = _commands(servers, prefix, len(load.told))
+    return [1000 * (acted[name] - told) for name, told in load.told.items() if name in acted]
+
+
+@contextmanager
+def _worker(servers: str, prefix: str, redis: str) -> Iterator[None]:
+    with tempfile.TemporaryDirectory() as folder:
+        config = Path(folder) / "reflexarc.toml"
+        config.write_text(_CONFIG.format(environment=ENVIRONMENT))
+        variables = {
+            "REFLEXARC_CONFIG": str(config),
+            "REFLEXARC_KAFKA__BOOTSTRAP_SERVERS": servers,
+            "REFLEXARC_KAFKA__TOPIC_PREFIX": prefix,
+            "REFLEXARC_LEDGER__URL": redis,
+        }
+        process = subprocess.Popen([sys.executable, "-m", "streams.cli", "worker"], env={**os.environ, **variables})
+        try:
+            yield
+            if process.poll() is not None:
+                raise RuntimeError(f"the worker ended with {process.returncode}")
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _commands(servers: str, prefix: str, wanted: int) -> dict[str, float]:
+    """Read the action topic from its beginning; returns when each service's first command was published."""
+    consumer = Consumer({"bootstrap.servers": servers, "group.id": f"{prefix}-bench", "enable.auto.commit": False})
+    topic = f"{prefix}.{ACTIONS.name}"
+    partitions = consumer.list_topics(topic, 10).topics[topic].partitions
+    consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
+    found: dict[str, float] = {}
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(found) < wanted and time.monotonic() < deadline:
+        for message in consumer.consume(100, 0.2):
+            command = orjson.loads(message.value() or b"{}")
+            found.setdefault(command["target"]["service"], message.timestamp()[1] / 1000)
+    consumer.close()
+    return found
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
+    parser.add_argument("--rates", type=int, nargs="+", default=list(RATES), help="samples a second")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--servers", help="brokers to use; by default Apache Kafka is started")
+    arguments = parser.parse_args()
+    why_not = None if arguments.servers else obstacle()
+    if why_not is not None:
+        sys.stderr.write(f"{why_not}\n")
+        return 2
+    with ExitStack() as stack:
+        servers = arguments.servers or stack.enter_context(ApacheKafka(heap="1g")).bootstrap_servers
+        found = {rate: measure(servers, rate) for rate in arguments.rates}
+    print(table(found))
+    if arguments.json is not None:
+        write_json(measures(found), arguments.json)
+    return 0
+
+
+def measures(found: dict[int, list[float]]) -> list[Measure]:
+    """Return the figures with their goals."""
+    rows = []
+    for rate, latencies in found.items():
+        p50, p99 = _percentiles(latencies)
+        at = f"at {rate:,} samples/s"
+        goal = rate == GOAL_RATE
+        rows.append(at_most(f"p50 {at}", p50, "ms", goal=P50_GOAL_MS) if goal else Measure(f"p50 {at}", p50, "ms"))
+        rows.append(at_most(f"p99 {at}", p99, "ms", goal=P99_GOAL_MS) if goal else Measure(f"p99 {at}", p99, "ms"))
+        rows.append(Measure(f"faults acted on {at}", len(latencies) / FAULTS, "share"))
+    return rows
+
+
+def table(found: dict[int, list[float]]) -> str:
+    """Return the figures as Markdown."""
+    lines = ["| samples/s | p50, ms | p99, ms | faults acted on |", "| ---: | ---: | ---: | ---: |"]
+    for rate, latencies in found.items():
+        p50, p99 = _percentiles(latencies)
+        lines.append(f"| {rate:,} | {p50:.0f} | {p99:.0f} | {len(latencies)} of {FAULTS} |")
+    return "\n".join(lines) + "\n"
+
+
+def _percentiles(latencies: Sequence[float]) -> tuple[float, float]:
+    return tuple(np.percentile(latencies, [50, 99])) if latencies else (float("nan"), float("nan"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
