@@ -107,6 +107,7 @@ class Fetcher:
         self._aside: dict[TP, list[Message]] = {}
         self._stopped: set[TP] = set()
         self._heard: dict[TP, float] = {}
+        self._ends: dict[TP, int] = {}
         self._hurry = Event()
         config = {**settings.consumer(), "stats_cb": self._note_report}
         self._consumer = Consumer(config, logger=_librdkafka)
@@ -137,6 +138,7 @@ class Fetcher:
         for tp in self._next.keys() - assigned:
             del self._next[tp]
             self._aside.pop(tp, None)
+            self._ends.pop(tp, None)
         self._stopped.clear()
         self._consumer.assign([TopicPartition(*tp, offset) for tp, offset in self._next.items()])
 
@@ -162,12 +164,10 @@ class Fetcher:
         return {tp: self._columns(tp, messages) for tp, messages in found.items()}
 
     def end(self, tp: TP) -> int | None:
-        """Return the offset after the last record that the broker had at the last fetch. May be called anywhere."""
-        try:
-            _, high = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)
-        except (KafkaException, RuntimeError):  # never fetched; closed
-            return None
-        return int(high) if high >= 0 else None
+        """Return the offset after the last record that the broker had, as far as is known. May be called anywhere."""
+        # From the reports: asking librdkafka (`get_watermark_offsets`) was seen to hold up the event loop for a second.
+        end = self._ends.get(tp)
+        return None if end is None else max(end, self._next.get(tp, 0))
 
     def is_fresh(self, tp: TP) -> bool:
         """Whether the broker has surely been asked a moment ago. May be called anywhere."""
@@ -218,6 +218,8 @@ class Fetcher:
         idle = {broker["nodeid"]: broker["rxidle"] for broker in report["brokers"].values() if broker["rxidle"] >= 0}
         for tp in list(self._next):
             partition = report["topics"].get(tp.topic, {}).get("partitions", {}).get(str(tp.partition), {})
+            if partition.get("hi_offset", -1) >= 0:
+                self._ends[tp] = partition["hi_offset"]
             # Waiting for it to be led, or to be told where to begin, it is not asked for.
             if partition.get("fetch_state") == "active" and partition["broker"] in idle:
                 self._heard[tp] = now - idle[partition["broker"]] / 1e6
