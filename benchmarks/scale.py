@@ -169,11 +169,11 @@ def table(found: Sequence[Cost]) -> str:
         "| series | µs a sample | one tick, s | memory, GiB | restore, s | re-fold of 10⁶ samples, s | snapshot, MiB |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: |",
     ]
-    for c in found:
-        lines.append(
-            f"| {c.series:,} | {c.micros_per_sample:.2f} | {c.tick_seconds:.3f} | {c.gib:.2f} | {c.restore_seconds:.2f} "
-            f"| {c.refold_seconds_per_million:.2f} | {c.snapshot_mib:.0f} |"
-        )
+    lines.extend(
+        f"| {c.series:,} | {c.micros_per_sample:.2f} | {c.tick_seconds:.3f} | {c.gib:.2f} | {c.restore_seconds:.2f} | "
+        f"{c.refold_seconds_per_million:.2f} | {c.snapshot_mib:.0f} |"
+        for c in found
+    )
     return "\n".join(lines) + "\n"
 
 
