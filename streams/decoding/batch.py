@@ -33,6 +33,7 @@ _decode_block = msgspec.json.Decoder(Block).decode
 _decode_series = msgspec.json.Decoder(SeriesFields).decode
 # A native spelling is these five JSON values with commas between: an array without its brackets.
 _spelling_parts = attrgetter("name", "resource", "attributes", "kind", "unit")
+_time, _value = attrgetter("time_unix_nano"), attrgetter("value")
 
 
 @dataclass(slots=True)
@@ -89,8 +90,8 @@ class MetricBatch:
         entry = np.arange(len(self._singles))
         singles = Samples(
             entry,
-            np.array([sample.time_unix_nano for sample in self._singles], np.int64),
-            np.array([sample.value for sample in self._singles], np.float64),
+            np.fromiter(map(_time, self._singles), np.int64, len(entry)),
+            np.fromiter(map(_value, self._singles), np.float64, len(entry)),
             entry if self._in_order else np.array(self._single_positions, np.int64),
         )
         if self._in_order:

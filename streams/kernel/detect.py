@@ -23,6 +23,7 @@ from schemas.envelope import Entity
 from schemas.signal import Origin, Progress, Signal, SignalKind, signal_id
 from schemas.topics import RAW_METRICS, SIGNALS, Topic
 from streams.decode import MetricDecoder
+from streams.decoding.batch import Ints
 from streams.decoding.series import Series, SeriesTable
 from streams.kernel.base import Emit, Output, Records, letter
 
@@ -121,11 +122,13 @@ class SeriesDetect:
     def restore_extra(self, state: bytes) -> None:
         """Take back what `snapshot_extra` gave."""
 
-    def signals(self, verdicts: Iterable[Verdict], offsets: Sequence[int]) -> list[Output]:
-        """Put verdicts into words; `offsets` are those of the samples that were folded."""
+    def signals(
+        self, verdicts: Iterable[Verdict], records: Sequence[int] | Ints, offsets: Sequence[int]
+    ) -> list[Output]:
+        """Put verdicts into words; `records` says which record each folded sample came from, `offsets` where it was."""
         found: list[Output] = []
         for verdict in verdicts:
-            offset = offsets[verdict.sample] if verdict.sample >= 0 else self._last_offset
+            offset = offsets[records[verdict.sample]] if verdict.sample >= 0 else self._last_offset
             found.append(_emit(self._signal(verdict, offset)))
         return found
 
@@ -255,9 +258,9 @@ class MetricDetect(SeriesDetect):
         admitted = self.table.take_new()
         kinds = [_kind(*self.table.kind(row)) for row in admitted]
         self.bank.admit(np.array(admitted, np.int64), np.array(kinds, np.int8))
-        offsets = np.array(records.offsets, np.int64)[columns.record].tolist()
         found: list[Output] = [letter(STAGE, records, i, error) for i, error in columns.rejected]
-        found += self.signals(self.bank.fold(columns.series, columns.time_unix_nano, columns.value), offsets)
+        verdicts = self.bank.fold(columns.series, columns.time_unix_nano, columns.value)
+        found += self.signals(verdicts, columns.record, records.offsets)
         return [*found, *self.closing(records)]
 
     def wake(self, quiet_seconds: float) -> list[Output]:  # noqa: ARG002 - silence of a metric is no measurement

@@ -66,7 +66,7 @@ class LogDetect(SeriesDetect):
         """Let nobody wait for logs, which are sparse; and count no errors for a while as the fact it is."""
         passed = int(quiet_seconds * NANOS) - self.rules.quiet_after
         if passed > 0 and self._heard + passed >= self.bank.high + self.rules.bank.tick_nanos:
-            found = self.signals(self.bank.advance(self._heard + passed), ())
+            found = self.signals(self.bank.advance(self._heard + passed), (), ())
             # Read to here, and nothing more for now.
             return [*found, *self.progress(), *self.progress(idle=True)]
         if self._silent:
@@ -100,7 +100,7 @@ class LogDetect(SeriesDetect):
                 self._errors.setdefault(rows[i], []).append((at, one_line(events.rows[i].body)))
         times = np.array([events.rows[i].time_unix_nano for i in keep], np.int64)
         verdicts = self.bank.fold(np.array([rows[i] for i in keep], np.int64), times, counts)
-        found = self.signals(verdicts, [offsets[events.record[i]] for i in keep])
+        found = self.signals(verdicts, [events.record[i] for i in keep], offsets)
         self._bodies |= {row: errors[-1][1] for row, errors in self._errors.items()}
         self._errors = {}
         return found
