@@ -5,7 +5,7 @@ Read once at the start by the decide stage, and by `reflexarc playbooks check|li
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,10 @@ Location = tuple[str | int, ...]
 
 
 class Catalog:
-    """Playbooks by name."""
+    """Playbooks by name, and the connectors that are configured."""
 
-    def __init__(self, playbooks: Iterable[Playbook]) -> None:
+    def __init__(self, playbooks: Iterable[Playbook], connectors: Collection[str] = ()) -> None:
+        self._connectors = frozenset(connectors)
         self._by_name = {playbook.name: playbook for playbook in sorted(playbooks, key=lambda item: item.name)}
 
     def __iter__(self) -> Iterator[Playbook]:
@@ -38,18 +39,27 @@ class Catalog:
         return self._by_name.get(name)
 
     def serving(self, incident: Incident) -> Playbook | None:
-        """Choose the playbook for an incident: of several, the one with most conditions, then the first by name."""
+        """Choose the playbook for an incident.
+
+        Of several, one whose connectors are configured; then that with most conditions; then the first by name.
+        """
         fitting = [playbook for playbook in self if playbook.serves_incident(incident)]
-        return max(fitting, key=lambda playbook: len(playbook.serves.signals), default=None)
+        return max(fitting, key=lambda item: (self._can_act(item), len(item.serves.signals)), default=None)
+
+    def _can_act(self, playbook: Playbook) -> bool:
+        return all(step.connector in self._connectors for step in playbook.steps)
 
     @property
     def version(self) -> str:
-        """Identity of the content of all playbooks."""
-        return content_id("catalog", [playbook.model_dump(mode="json") for playbook in self])
+        """Identity of the content of all playbooks, and of what decides between them."""
+        playbooks = [playbook.model_dump(mode="json") for playbook in self]
+        return content_id("catalog", playbooks, sorted(self._connectors))
 
 
-def load(*paths: Path) -> Catalog:
+def load(*paths: Path, connectors: Collection[str] = ()) -> Catalog:
     """Read these files, and every `*.yaml` of the folders among them; the shipped ones when none is given.
+
+    `connectors` are those configured, by the names that playbooks have for them.
 
     Raises:
         ConfigurationError: naming every fault of every file.
@@ -71,7 +81,7 @@ def load(*paths: Path) -> Catalog:
         playbooks[playbook.name] = playbook
     if faults:
         raise ConfigurationError("\n".join(faults))
-    return Catalog(playbooks.values())
+    return Catalog(playbooks.values(), connectors)
 
 
 def _files(path: Path) -> list[Path]:

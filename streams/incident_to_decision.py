@@ -202,7 +202,7 @@ def stage(settings: Settings, rails: RailsStore) -> Stage:
         if isinstance(record, Incident):
             await rails.note_incident(record)
 
-    make = partial(Decide, load(), settings.policy)
+    make = partial(Decide, load(connectors=settings.connectors.names), settings.policy)
     return Stage(Decide.stage, (Lane("incidents", (INCIDENTS, ACTIONS, LEARNING, CONTROLS), make, keep),))
 
 

@@ -3,7 +3,7 @@
 The executor calls `observe` (what is there now), `plan` (what is missing), `apply` (do it), `verify` (did it take
 hold) and `revert` (put back what was there). A connector declares the permissions it needs and writes nothing until
 its settings enable it. Parameters are data: the only indirections in them are `{"$state": "/pointer"}`, a part of the
-target's state as it was before the first change (a number also with `times` and `at_most`), and
+target's state as it was before the first change (a number also with `times`, `plus` and `at_most`), and
 `{"$count": "/pointer", "plus": n, "at_most": m}`, how many parts it names.
 """
 
@@ -184,7 +184,7 @@ def _or_reference(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
 
 
 def _is_reference(value: Mapping[str, Any]) -> bool:
-    return "$state" in value and set(value) <= {"$state", "times", "at_most"}
+    return "$state" in value and set(value) <= {"$state", "times", "plus", "at_most"}
 
 
 # Marks a parameter that a playbook may take from the observed state. A playbook is checked with the reference in it;
@@ -244,7 +244,7 @@ def _scaled(found: Any, wanted: Mapping[str, Any]) -> Any:
         return found
     if not isinstance(found, int | float) or isinstance(found, bool):
         raise PermanentError(f"{wanted['$state']} is {found!r:.100}, not a number to be scaled")
-    grown = int(found * wanted.get("times", 1))
+    grown = int(found * wanted.get("times", 1)) + int(wanted.get("plus", 0))
     # Never below what is there: `at_most` bounds the growth, it does not take away.
     return max(found, min(grown, int(wanted.get("at_most", grown))))
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from actions.connectors.base import Connector
 from actions.connectors.docker import DockerConnector
 from actions.connectors.http import HttpConnector
+from actions.connectors.kubernetes.connector import KubernetesConnector
 from actions.connectors.nftables import NftablesConnector
 from actions.connectors.postgres import PostgresConnector
 from actions.connectors.settings import ConnectorsSettings
@@ -18,6 +19,7 @@ from actions.connectors.settings import ConnectorsSettings
 KINDS: Mapping[str, type[Connector]] = {
     "docker": DockerConnector,
     "http": HttpConnector,
+    "kubernetes": KubernetesConnector,
     "nftables": NftablesConnector,
     "postgres": PostgresConnector,
 }
@@ -33,6 +35,7 @@ def build(settings: ConnectorsSettings) -> dict[str, Connector]:
     return {
         **{f"docker.{name}": DockerConnector(engine) for name, engine in settings.docker.items()},
         **{f"http.{name}": HttpConnector(endpoint) for name, endpoint in settings.http.items()},
+        **{f"kubernetes.{name}": KubernetesConnector(cluster) for name, cluster in settings.kubernetes.items()},
         **{f"nftables.{name}": NftablesConnector(host) for name, host in settings.nftables.items()},
         **{f"postgres.{name}": PostgresConnector(database) for name, database in settings.postgres.items()},
     }

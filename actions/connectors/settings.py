@@ -97,10 +97,42 @@ class NftablesHost(Group):
     """Of one call of it."""
 
 
+Namespace = Annotated[str, Field(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+LabelKey = Annotated[str, Field(pattern=r"^([a-z0-9.-]{1,253}/)?[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")]
+
+
+class ClusterAccess(Group):
+    """One Kubernetes cluster, and the services in it that actions may be carried out on."""
+
+    kubeconfig: Path | None = None
+    """Where the cluster is and as whom, in a file as kubectl reads it. None: the cluster that the executor runs in, \
+as the service account of its pod."""
+    context: str | None = None
+    """Context of that file; its current one when none is named."""
+    namespaces: Annotated[tuple[Namespace, ...], Field(min_length=1)] = ("default",)
+    """Namespaces of the services. A service that is in two of them is left alone."""
+    service_label: LabelKey = "app.kubernetes.io/name"
+    """Label of pods and workloads whose value is the name of the service they are of."""
+    enabled: bool = False
+    """Whether actions may change it. Until then it is only read."""
+    protected: tuple[str, ...] = ()
+    """Names of services, pods and nodes that are never changed."""
+    nodes: tuple[str, ...] = ()
+    """Patterns (`*`, `?`) of the names of nodes that may be cordoned; as shipped none."""
+    timeout_seconds: Annotated[float, Field(gt=0, le=60)] = 5.0
+    """Of one request."""
+
+
 class ConnectorsSettings(Group):
     """Systems that actions may be carried out on, by kind and name; a playbook's `http.deployments` is `http` here."""
 
     docker: dict[str, DockerEngine] = Field(default_factory=dict)
     http: dict[str, HttpEndpoint] = Field(default_factory=dict)
+    kubernetes: dict[str, ClusterAccess] = Field(default_factory=dict)
     nftables: dict[str, NftablesHost] = Field(default_factory=dict)
     postgres: dict[str, PostgresDatabase] = Field(default_factory=dict)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All that are configured, as playbooks name them."""
+        return frozenset(f"{kind}.{name}" for kind, entries in self for name in entries)

@@ -147,3 +147,12 @@ def test_the_playbook_with_most_conditions_serves() -> None:
     unknown = incident(classification=Classification(label="overload"))
     assert catalog.serving(unknown) is None
     assert catalog.serving(incident(classification=REGRESSION)) == special
+
+
+def test_of_two_playbooks_the_one_that_can_act_is_chosen() -> None:
+    here = parse(TEXT, "p.yaml")
+    elsewhere = TEXT.replace("http.deployments", "http.elsewhere").replace("name: rollback-deployment", "name: z", 1)
+    both = [here, there := parse(elsewhere, "q.yaml")]
+    assert Catalog(both).serving(incident()) == here
+    assert Catalog(both, ["http.elsewhere"]).serving(incident()) == there
+    assert Catalog(both, ["http.elsewhere"]).version != Catalog(both).version

@@ -6,13 +6,15 @@ Where one cannot run, its tests are skipped with the reason; with CI=true they f
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
+import kmock
 import pytest
 
 from tests.parts import netns as netns_part
 from tests.parts import podman as podman_part
 from tests.parts import postgres as postgres_part
+from tests.parts.cluster import FakeCluster
 from tests.parts.netns import Network
 from tests.parts.podman import Podman
 from tests.parts.postgres import Postgres
@@ -45,3 +47,9 @@ def network() -> Iterator[Network]:
     need(netns_part.obstacle())
     with Network() as hosts:
         yield hosts
+
+
+@pytest.fixture
+async def cluster() -> AsyncIterator[FakeCluster]:
+    async with FakeCluster() as handler, kmock.Server(handler):
+        yield handler

@@ -16,6 +16,8 @@ from schemas.errors import PermanentError
         ({}, 100),
         ({"times": 1.5}, 150),
         ({"times": 1.5, "at_most": 120}, 120),
+        ({"plus": 1}, 101),
+        ({"times": 1.5, "plus": 1, "at_most": 200}, 151),
         # Beyond the bound already: it stays.
         ({"times": 1.5, "at_most": 80}, 100),
     ],

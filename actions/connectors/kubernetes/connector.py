@@ -1,0 +1,107 @@
+"""Workloads of a Kubernetes cluster, through its API: quarantine, segmentation, scale, rollback, restart, cordon.
+
+Called by the executor through `Connector`. A pod is named together with its service and must carry that service's
+label: a name from telemetry never reaches a pod of another. Each operation is a task of its own (`Task`); here is what
+all of them share.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from typing import ClassVar
+
+import httpx
+
+from actions.connectors.base import Connector, Convergence, Monotonic, Params, Permission, Plan, Sleep, State, resolve
+from actions.connectors.kubernetes import access as credentials
+from actions.connectors.kubernetes.access import Access
+from actions.connectors.kubernetes.cluster import Cluster
+from actions.connectors.kubernetes.cordon import SetCordon
+from actions.connectors.kubernetes.quarantine import SetQuarantine
+from actions.connectors.kubernetes.restart import Restart
+from actions.connectors.kubernetes.segment import SetSegment
+from actions.connectors.kubernetes.task import Task
+from actions.connectors.kubernetes.workload import Rollback, Scale
+from actions.connectors.settings import ClusterAccess
+from schemas.action import Operation
+from schemas.errors import PermanentError
+
+
+class ClusterConnector(Connector):
+    """What connectors share that act on a cluster through tasks."""
+
+    def __init__(
+        self,
+        settings: ClusterAccess,
+        *,
+        access: Access | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Sleep = asyncio.sleep,
+        monotonic: Monotonic = time.monotonic,
+    ) -> None:
+        super().__init__(enabled=settings.enabled, sleep=sleep, monotonic=monotonic)
+        found = access or credentials.find(settings.kubeconfig, settings.context)
+        self._cluster = Cluster(settings, found, transport=transport)
+
+    async def observe(self, operation: Operation) -> State:
+        return await self._task(operation).look(self._cluster)
+
+    def plan(self, operation: Operation, before: State, now: State) -> Plan:
+        return self._task(operation, before).plan(before, now)
+
+    async def apply(self, operation: Operation, before: State, key: str) -> None:  # noqa: ARG002 - versions of objects make a repeat harmless
+        self.require_enabled(operation)
+        task = self._task(operation, before)
+        if task.touches in self._cluster.settings.protected:
+            raise PermanentError(f"{task.touches} is protected by the settings")
+        now = await task.look(self._cluster)
+        plan = task.plan(before, now)
+        if plan.satisfied:
+            return
+        if not plan.change:
+            raise PermanentError(plan.summary)
+        await task.change(self._cluster, now)
+
+    async def verify(self, operation: Operation, before: State) -> Convergence:
+        task = self._task(operation, before)
+
+        def missing(now: State) -> list[str]:
+            plan = task.plan(before, now)
+            return task.awaited(before, now) if plan.satisfied else [plan.summary]
+
+        return await self.wait(operation, missing, task.converge_seconds)
+
+    async def close(self) -> None:
+        await self._cluster.close()
+
+    def _task(self, operation: Operation, before: State | None = None) -> Task:
+        params = resolve(operation.params, before) if before is not None else operation.params
+        task = self.params(operation.model_copy(update={"params": params}))
+        assert isinstance(task, Task)  # noqa: S101 - the base of all operations
+        return task
+
+
+class KubernetesConnector(ClusterConnector):
+    """One cluster of the settings."""
+
+    permissions = (
+        Permission("read", "get, list: pods, networkpolicies", "observe pods, their peers and what lets them through"),
+        Permission("read", "get, list: deployments, statefulsets, replicasets, horizontalpodautoscalers", "workloads"),
+        Permission("read", "get, list: nodes (for the whole cluster)", "only to cordon"),
+        Permission("set_quarantine", "patch: pods; create, patch: networkpolicies", "relabel a pod, make our policy"),
+        Permission("set_segment", "create, patch, delete: networkpolicies", "make our policy and take it away"),
+        Permission("scale", "patch: deployments/scale, statefulsets/scale", "change the number of pods"),
+        Permission("rollback", "patch: deployments", "put an earlier pod template back"),
+        Permission("restart", "create: pods/eviction", "have a pod replaced, within its disruption budget"),
+        Permission("set_cordon", "patch: nodes (for the whole cluster)", "keep new pods off a node"),
+    )
+    operations: ClassVar[Mapping[str, type[Params]]] = {
+        "set_quarantine": SetQuarantine,
+        "set_segment": SetSegment,
+        "scale": Scale,
+        "rollback": Rollback,
+        "restart": Restart,
+        "set_cordon": SetCordon,
+    }

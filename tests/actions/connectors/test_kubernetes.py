@@ -1,0 +1,449 @@
+"""The Kubernetes connector against an API with a memory and controllers (`tests.parts.cluster`)."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from actions.connectors.base import select, unmet
+from actions.connectors.kubernetes.access import Access
+from actions.connectors.kubernetes.cluster import QUARANTINE
+from actions.connectors.kubernetes.connector import KubernetesConnector
+from actions.connectors.kubernetes.workload import KNOWN_GOOD
+from actions.connectors.settings import ClusterAccess
+from schemas.action import Operation, Precondition
+from schemas.envelope import Entity
+from schemas.errors import PermanentError, RefusedError, TemporaryError
+from schemas.incident import RootCause
+from tests.actions.connectors.shipped import commands
+from tests.parts.cluster import NAMESPACE, TOKEN, FakeCluster
+
+SETTINGS = ClusterAccess(enabled=True, namespaces=(NAMESPACE,), protected=("ledger",), nodes=("node-*",))
+LABEL = "app.kubernetes.io/name"
+
+
+@pytest.fixture
+async def connector(cluster: FakeCluster) -> AsyncIterator[KubernetesConnector]:
+    cluster.deployment("web", "web:1", 3)
+    cluster.deployment("ledger", "ledger:1", 2)
+    connector = connect(cluster, SETTINGS)
+    yield connector
+    await connector.close()
+
+
+def connect(cluster: FakeCluster, settings: ClusterAccess, token: str = TOKEN) -> KubernetesConnector:
+    async def at_once(_: float) -> None: ...
+
+    access = Access(str(cluster.url), ssl.create_default_context(), lambda: token)
+    # Whatever the fake cluster does is done when it answers: what is not there at the second look never comes.
+    return KubernetesConnector(settings, access=access, sleep=at_once, monotonic=iter(range(100_000)).__next__)
+
+
+def operation(kind: str, **params: Any) -> Operation:
+    return Operation(connector="kubernetes.cluster", operation=kind, params=params)
+
+
+def pod(cluster: FakeCluster, service: str = "web") -> str:
+    return str(cluster.pods(service)[0]["metadata"]["name"])
+
+
+def quarantine(name: str, service: str = "web") -> tuple[Operation, Operation]:
+    there = {"pod": name, "service": service}
+    back = operation("set_quarantine", **there, quarantined=False, labels={"$state": "/pod/labels"})
+    return operation("set_quarantine", **there, quarantined=True), back
+
+
+def rollback(template: Any) -> Operation:
+    return operation("rollback", service="web", template=template, converge_seconds=2)
+
+
+async def done(connector: KubernetesConnector, wanted: Operation) -> dict[str, Any]:
+    """Apply as the executor does; gives the state before."""
+    before = await connector.observe(wanted)
+    assert not connector.plan(wanted, before, before).satisfied
+    await connector.apply(wanted, before, "key")
+    converged = await connector.verify(wanted, before)
+    assert converged.reached, converged.detail
+    return before
+
+
+async def test_a_quarantined_pod_is_cut_off_and_replaced(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    ill = pod(cluster)
+    apply, undo = quarantine(ill)
+    before = await done(connector, apply)
+    assert select(before, "/instances/*/state") == ["serving"] * 3
+    not_yet = Precondition(pointer="/pod/quarantined", relation="equals", operand=False)
+    assert unmet(not_yet, before) is None
+
+    held = cluster.find("pods", ill)
+    assert held is not None
+    assert held["metadata"]["labels"] == {QUARANTINE: "web"}
+    assert held["metadata"]["ownerReferences"] == []
+    # No rule in it: nothing gets in or out of what carries the label.
+    policy = cluster.find("networkpolicies", "reflexarc-quarantine")
+    assert policy is not None
+    assert policy["spec"]["podSelector"] == {"matchExpressions": [{"key": QUARANTINE, "operator": "Exists"}]}
+    assert sorted(policy["spec"]) == ["podSelector", "policyTypes"]
+    now = await connector.observe(apply)
+    assert sorted(select(now, "/instances/*/state")) == ["quarantined", "serving", "serving", "serving"]
+
+    count = len(cluster.writes)
+    await connector.apply(apply, before, "key")
+    assert len(cluster.writes) == count
+
+    await connector.revert(apply, undo, before, "key-revert")
+    assert (await connector.verify(undo, before)).reached
+    held = cluster.find("pods", ill)
+    assert held is not None
+    assert held["metadata"]["labels"] == before["pod"]["labels"]
+    assert not held["metadata"]["annotations"]
+    assert len(cluster.pods("web")) == 3
+
+
+async def test_a_pod_that_is_no_more_needs_nothing_back(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    ill = pod(cluster)
+    apply, undo = quarantine(ill)
+    before = await done(connector, apply)
+    del cluster.objects["v1/pods", NAMESPACE, ill]
+    await connector.revert(apply, undo, before, "key-revert")
+    assert (await connector.verify(undo, before)).reached
+
+
+async def test_another_pod_of_that_name_is_not_touched(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    ill = pod(cluster)
+    apply, _ = quarantine(ill)
+    before = await connector.observe(apply)
+    cluster.edit("pods", ill, {"metadata": {"uid": "another"}})
+    with pytest.raises(PermanentError, match="made anew"):
+        await connector.apply(apply, before, "key")
+    assert cluster.writes == []
+
+
+async def test_labels_that_a_person_gave_it_since_are_theirs(
+    cluster: FakeCluster, connector: KubernetesConnector
+) -> None:
+    ill = pod(cluster)
+    apply, undo = quarantine(ill)
+    before = await done(connector, apply)
+    cluster.edit("pods", ill, {"metadata": {"labels": {"looked-into-by": "kim"}}})
+    assert connector.plan(apply, before, await connector.observe(apply)).drifted
+    with pytest.raises(RefusedError, match="someone else"):
+        await connector.revert(apply, undo, before, "key-revert")
+
+
+@pytest.mark.parametrize(
+    ("selector", "lets_through"),
+    [
+        ({}, True),
+        ({"matchExpressions": [{"key": "tier", "operator": "NotIn", "values": ["db"]}]}, True),
+        ({"matchExpressions": [{"key": "tier", "operator": "DoesNotExist"}]}, True),
+        ({"matchExpressions": [{"key": "tier", "operator": "In", "values": ["db"]}]}, False),
+        ({"matchExpressions": [{"key": "tier", "operator": "Exists"}]}, False),
+        # It selects the pod as it is, and no longer once its labels are off.
+        ({"matchLabels": {LABEL: "web"}}, False),
+    ],
+)
+async def test_a_quarantine_that_another_policy_opens_is_not_begun(
+    cluster: FakeCluster, connector: KubernetesConnector, selector: dict[str, Any], lets_through: bool
+) -> None:
+    cluster.make("networkpolicies", "open", {"spec": {"podSelector": selector, "egress": [{}]}})
+    cluster.make("networkpolicies", "closed", {"spec": {"podSelector": {}, "policyTypes": ["Ingress"]}})
+    apply, _ = quarantine(pod(cluster))
+    if not lets_through:
+        await done(connector, apply)
+        return
+    before = await connector.observe(apply)
+    with pytest.raises(PermanentError, match="would let it through: open"):
+        await connector.apply(apply, before, "key")
+    assert cluster.writes == []
+
+
+async def test_a_policy_of_that_name_that_is_not_ours_is_left_alone(
+    cluster: FakeCluster, connector: KubernetesConnector
+) -> None:
+    body = {"spec": {"podSelector": {"matchLabels": {"x": "y"}}, "ingress": [{}]}}
+    cluster.make("networkpolicies", "reflexarc-quarantine", body)
+    apply, _ = quarantine(pod(cluster))
+    with pytest.raises(PermanentError, match="not as this connector makes it"):
+        await connector.apply(apply, await connector.observe(apply), "key")
+    assert cluster.writes == []
+
+
+async def test_a_segment_is_cut_off_and_let_in_again(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    apply = operation("set_segment", service="web", isolated=True)
+    undo = operation("set_segment", service="web", isolated=False)
+    before = await done(connector, apply)
+    held = cluster.find("networkpolicies", "reflexarc-segment-web")
+    assert held is not None
+    peers = {"podSelector": {"matchLabels": {LABEL: "web"}}}
+    assert (held["spec"]["ingress"], held["spec"]["egress"]) == ([{"from": [peers]}], [{"to": [peers]}])
+    await connector.revert(apply, undo, before, "key-revert")
+    assert cluster.all("networkpolicies") == []
+
+
+async def test_a_segment_policy_that_was_changed_is_not_taken_away(
+    cluster: FakeCluster, connector: KubernetesConnector
+) -> None:
+    apply = operation("set_segment", service="web", isolated=True)
+    before = await done(connector, apply)
+    cluster.edit("networkpolicies", "reflexarc-segment-web", {"spec": {"ingress": [{}]}})
+    with pytest.raises(RefusedError, match="someone else"):
+        await connector.revert(apply, operation("set_segment", service="web", isolated=False), before, "key")
+    assert len(cluster.all("networkpolicies")) == 1
+
+
+async def test_a_segment_that_another_policy_opens_is_not_begun(
+    cluster: FakeCluster, connector: KubernetesConnector
+) -> None:
+    body = {"spec": {"podSelector": {"matchLabels": {LABEL: "web"}}, "ingress": [{}]}}
+    cluster.make("networkpolicies", "web-from-all", body)
+    apply = operation("set_segment", service="web", isolated=True)
+    with pytest.raises(PermanentError, match="web-from-all"):
+        await connector.apply(apply, await connector.observe(apply), "key")
+
+
+async def test_scaled_and_scaled_back(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    more = operation("scale", service="web", replicas={"$state": "/workload/replicas", "plus": 1, "at_most": 8})
+    back = operation("scale", service="web", replicas={"$state": "/workload/replicas"})
+    before = await done(connector, more)
+    assert len(cluster.pods("web")) == 4
+    await connector.apply(more, before, "key")
+    assert len(cluster.writes) == 1
+    await connector.revert(more, back, before, "key-revert")
+    assert len(cluster.pods("web")) == 3
+
+
+async def test_what_an_autoscaler_scales_is_left_to_it(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    target = {"kind": "Deployment", "name": "web"}
+    cluster.make("horizontalpodautoscalers", "web", {"spec": {"scaleTargetRef": target}})
+    more = operation("scale", service="web", replicas=5)
+    with pytest.raises(PermanentError, match="autoscaler"):
+        await connector.apply(more, await connector.observe(more), "key")
+
+
+async def test_a_rollback_goes_to_the_revision_before_and_back(
+    cluster: FakeCluster, connector: KubernetesConnector
+) -> None:
+    # What the bad one adds must be gone afterwards, too.
+    cluster.edit("deployments", "web", {"spec": {"template": {"spec": {"hostNetwork": True}}}})
+    cluster.deploy("web", "web:2")
+    undo, redo = rollback({"$state": "/workload/known_good"}), rollback({"$state": "/workload/template"})
+    looked = operation("rollback", service="web", template="x")
+    good = (await connector.observe(looked))["workload"]["revisions"]
+    assert [item["images"] for item in good] == [["web:2"], ["web:1"], ["web:1"]]
+    before = await done(connector, undo)
+    assert cluster.images("web") == {"web:1"}
+    await connector.apply(undo, before, "key")
+    assert len(cluster.writes) == 1
+    await connector.revert(undo, redo, before, "key-revert")
+    assert cluster.images("web") == {"web:2"}
+
+
+async def test_a_rollback_replaces_the_whole_template(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    cluster.edit("deployments", "web", {"spec": {"template": {"spec": {"hostNetwork": True}}}})
+    await done(connector, rollback({"$state": "/workload/known_good"}))
+    held = cluster.find("deployments", "web")
+    assert held is not None
+    assert "hostNetwork" not in held["spec"]["template"]["spec"]
+
+
+async def test_the_revision_marked_as_good_is_gone_back_to(
+    cluster: FakeCluster, connector: KubernetesConnector
+) -> None:
+    (first,) = [item for item in cluster.all("replicasets") if item["metadata"]["name"].startswith("web-")]
+    cluster.edit("replicasets", first["metadata"]["name"], {"metadata": {"annotations": {KNOWN_GOOD: "true"}}})
+    cluster.deploy("web", "web:2")
+    cluster.deploy("web", "web:3")
+    await done(connector, rollback({"$state": "/workload/known_good"}))
+    assert cluster.images("web") == {"web:1"}
+
+
+async def test_a_rollback_that_does_not_come_up_is_not_reached(
+    cluster: FakeCluster, connector: KubernetesConnector
+) -> None:
+    cluster.deploy("web", "web:2")
+    cluster.bad_images.add("web:1")
+    undo = rollback({"$state": "/workload/known_good"})
+    before = await connector.observe(undo)
+    await connector.apply(undo, before, "key")
+    converged = await connector.verify(undo, before)
+    assert not converged.reached
+    assert "ready are 0 of 3" in converged.detail
+
+
+async def test_a_rollback_keeps_off_what_somebody_is_at_work_on(
+    cluster: FakeCluster, connector: KubernetesConnector
+) -> None:
+    cluster.deploy("web", "web:2")
+    undo = rollback({"$state": "/workload/known_good"})
+    before = await connector.observe(undo)
+    cluster.deploy("web", "web:3")
+    assert connector.plan(undo, before, await connector.observe(undo)).drifted
+    cluster.edit("deployments", "web", {"spec": {"paused": True}})
+    with pytest.raises(PermanentError, match="paused"):
+        await connector.apply(undo, await connector.observe(undo), "key")
+    cluster.edit("deployments", "web", {"spec": {"paused": None}})
+    gone = rollback("0123456789")
+    with pytest.raises(PermanentError, match="not kept"):
+        await connector.apply(gone, await connector.observe(gone), "key")
+
+
+async def test_a_restart_replaces_the_pod_once(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    stuck = pod(cluster)
+    restart = operation("restart", pod=stuck, service="web", converge_seconds=2)
+    before = await done(connector, restart)
+    assert stuck not in {item["metadata"]["name"] for item in cluster.pods("web")}
+    assert len(cluster.pods("web")) == 3
+    await connector.apply(restart, before, "key")
+    assert len(cluster.writes) == 1
+
+
+async def test_a_restart_waits_for_the_new_pod(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    restart = operation("restart", pod=pod(cluster), service="web", converge_seconds=2)
+    before = await connector.observe(restart)
+    cluster.bad_images.add("web:1")
+    await connector.apply(restart, before, "key")
+    assert "2 of 3 instances serve" in (await connector.verify(restart, before)).detail
+
+
+async def test_a_restart_that_would_take_the_service_down_is_refused_by_its_budget(
+    cluster: FakeCluster, connector: KubernetesConnector
+) -> None:
+    cluster.evictions_left = 0
+    restart = operation("restart", pod=pod(cluster), service="web")
+    with pytest.raises(PermanentError, match="disruption budget"):
+        await connector.apply(restart, await connector.observe(restart), "key")
+    assert len(cluster.pods("web")) == 3
+
+
+async def test_a_pod_that_nothing_would_replace_is_not_evicted(
+    cluster: FakeCluster, connector: KubernetesConnector
+) -> None:
+    cluster.make("pods", "lone", {"metadata": {"labels": {LABEL: "web"}}, "spec": {"containers": []}})
+    restart = operation("restart", pod="lone", service="web")
+    with pytest.raises(PermanentError, match="no controller"):
+        await connector.apply(restart, await connector.observe(restart), "key")
+
+
+async def test_a_node_is_cordoned_and_let_go(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    ready = {"spec": {}, "status": {"conditions": [{"type": "Ready", "status": "True"}]}}
+    for name in ("node-1", "node-2", "control-1"):
+        cluster.make("nodes", name, ready, None)
+    cordon = operation("set_cordon", node="node-1", cordoned=True)
+    back = operation("set_cordon", node="node-1", cordoned={"$state": "/node/cordoned"})
+    before = await done(connector, cordon)
+    held = cluster.find("nodes", "node-1", None)
+    assert held is not None
+    assert held["spec"] == {"unschedulable": True}
+    now = await connector.observe(cordon)
+    assert sorted(select(now, "/nodes/*/state")) == ["cordoned", "ready", "ready"]
+    await connector.revert(cordon, back, before, "key-revert")
+    held = cluster.find("nodes", "node-1", None)
+    assert held is not None
+    assert held["spec"] == {}
+    other = operation("set_cordon", node="control-1", cordoned=True)
+    with pytest.raises(PermanentError, match="none of `nodes`"):
+        await connector.apply(other, await connector.observe(other), "key")
+
+
+async def test_a_change_of_what_was_changed_meanwhile_is_refused(
+    cluster: FakeCluster, connector: KubernetesConnector
+) -> None:
+    """Between its look and its patch: the version it saw goes with the patch."""
+    more = operation("scale", service="web", replicas=5)
+    now = await connector.observe(more)
+    cluster.edit("deployments", "web", {"spec": {"minReadySeconds": 5}})
+    with pytest.raises(TemporaryError, match="409"):
+        await connector._task(more).change(connector._cluster, now)
+    assert len(cluster.pods("web")) == 3
+
+
+async def test_what_is_forbidden_or_protected_is_said(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    more = operation("scale", service="web", replicas=5)
+    before = await connector.observe(more)
+    cluster.forbidden.add(("PATCH", "deployments/scale"))
+    with pytest.raises(PermanentError, match="403 deployments/scale is forbidden"):
+        await connector.apply(more, before, "key")
+    protected = operation("scale", service="ledger", replicas=5)
+    with pytest.raises(PermanentError, match="protected"):
+        await connector.apply(protected, await connector.observe(protected), "key")
+    stranger = connect(cluster, SETTINGS, "another token")
+    with pytest.raises(PermanentError, match="401"):
+        await stranger.observe(more)
+    await stranger.close()
+
+
+async def test_it_is_read_only_until_enabled(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    reading = connect(cluster, SETTINGS.model_copy(update={"enabled": False}))
+    more = operation("scale", service="web", replicas=5)
+    with pytest.raises(PermanentError, match="read-only"):
+        await reading.apply(more, await reading.observe(more), "key")
+    await reading.close()
+    assert cluster.writes == []
+
+
+async def test_a_pod_of_another_service_is_out_of_reach(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    with pytest.raises(PermanentError, match="not labelled"):
+        await connector.observe(operation("restart", pod=pod(cluster, "ledger"), service="web"))
+
+
+@pytest.mark.parametrize("name", ["../nodes", "a/b", "a?x=1", "a%2fb", "", "A", "-a", "a\n", "a" * 254])
+async def test_a_hostile_name_is_no_pod(connector: KubernetesConnector, name: str) -> None:
+    with pytest.raises(PermanentError, match="pod"):
+        await connector.observe(operation("restart", pod=name, service="web"))
+
+
+@pytest.mark.parametrize("service", ["web,x=y", "web)", "in (a)", "", "we b", "web\n", "!web"])
+async def test_a_hostile_service_is_no_selector(connector: KubernetesConnector, service: str) -> None:
+    with pytest.raises(PermanentError, match="service"):
+        await connector.observe(operation("scale", service=service, replicas=1))
+
+
+async def test_a_service_of_two_namespaces_is_left_alone(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    both = connect(cluster, SETTINGS.model_copy(update={"namespaces": (NAMESPACE, "staging")}))
+    more = operation("scale", service="web", replicas=5)
+    assert (await both.observe(more))["namespace"] == NAMESPACE
+    labelled = {"metadata": {"labels": {LABEL: "web"}}, "spec": {}}
+    cluster.make("pods", "web-in-staging", labelled, "staging")
+    with pytest.raises(PermanentError, match="in 2 of the configured namespaces"):
+        await both.observe(more)
+    with pytest.raises(PermanentError, match="in 0 of"):
+        await both.observe(operation("scale", service="nobody", replicas=5))
+    await both.close()
+    with pytest.raises(PermanentError, match="none of the deployments"):
+        await connector.observe(operation("scale", service="nobody", replicas=5))
+
+
+async def test_a_cluster_out_of_reach_is_asked_again() -> None:
+    access = Access("http://127.0.0.1:9", ssl.create_default_context(), lambda: None)
+    away = KubernetesConnector(SETTINGS, access=access)
+    with pytest.raises(TemporaryError, match="no answer"):
+        await away.observe(operation("scale", service="web", replicas=5))
+    await away.close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["container-isolation", "network-segmentation", "rollback-deployment", "scale-out", "restart-instance"],
+)
+async def test_the_shipped_playbook_does_it_and_takes_it_back(
+    cluster: FakeCluster, connector: KubernetesConnector, name: str
+) -> None:
+    cluster.deploy("web", "web:2")
+    entity = Entity(environment="demo", service="web", instance=pod(cluster))
+    cause = RootCause(entity=entity, what="errors", signal_id="signal-1", score=0.9, because="it alone is ill")
+    (command,) = commands(f"{name}-kubernetes", service="web", root_causes=(cause,)).values()
+    before = await connector.observe(command.apply)
+    assert [problem for item in command.preconditions if (problem := unmet(item, before))] == []
+    if command.redundancy is not None:
+        assert select(before, command.redundancy.pointer) == [command.redundancy.healthy] * 3
+    await done(connector, command.apply)
+    if command.revert is not None:
+        await connector.revert(command.apply, command.revert, before, "key-revert")
+        assert (await connector.verify(command.revert, before)).reached
+        assert cluster.images("web") == {"web:2"}
+        assert len(cluster.pods("web")) == 3
+        assert all(policy["metadata"]["name"] == "reflexarc-quarantine" for policy in cluster.all("networkpolicies"))

@@ -1,0 +1,292 @@
+"""A Kubernetes API on loopback with a memory, on kmock: what it lacks for our connectors is added here.
+
+Label selectors, versions and preconditions, the kinds of patches, evictions with a disruption budget, and just enough
+of the controllers of Deployments and ReplicaSets: pods are made, replaced, released and adopted as a cluster would.
+Used by the `cluster` fixture of the connector tests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from hashlib import sha256
+from itertools import count
+from typing import Any
+
+import aiohttp.web
+import attrs
+import kmock
+import orjson
+from kmock import KubernetesEmulator, KubernetesError, Request
+
+TOKEN = "token-of-the-executor"
+NAMESPACE = "shop"
+HASH = "pod-template-hash"
+REVISION = "deployment.kubernetes.io/revision"
+_CORE = {"pods", "nodes"}
+_GROUPS = {
+    "replicasets": "apps/v1",
+    "deployments": "apps/v1",
+    "statefulsets": "apps/v1",
+    "networkpolicies": "networking.k8s.io/v1",
+    "horizontalpodautoscalers": "autoscaling/v2",
+    "rollouts": "argoproj.io/v1alpha1",
+}
+
+Json = dict[str, Any]
+
+
+@attrs.define(kw_only=True)
+class FakeCluster(KubernetesEmulator):
+    """One cluster. `forbidden` are pairs of method and resource; `evictions_left` is the disruption budget."""
+
+    forbidden: set[tuple[str, str]] = attrs.field(factory=set)
+    bad_images: set[str] = attrs.field(factory=set)
+    evictions_left: int = 100
+    writes: list[Request] = attrs.field(factory=list)
+    logs: dict[str, bytes] = attrs.field(factory=dict)
+    _numbers: Iterator[int] = attrs.field(factory=lambda: count(1))
+
+    # What tests do and see.
+
+    def make(self, plural: str, name: str, body: Json, namespace: str | None = NAMESPACE) -> Json:
+        """Make an object, as if a person had."""
+        number = next(self._numbers)
+        meta = {"name": name, "uid": f"uid-{number}", "resourceVersion": str(number), "generation": 1}
+        given = dict(body.get("metadata", {}))
+        held = {**deepcopy(body), "metadata": {**meta, **deepcopy(given)}}
+        if namespace is not None:
+            held["metadata"]["namespace"] = namespace
+        self.objects[_key(plural, namespace, name)] = held
+        return held
+
+    def find(self, plural: str, name: str, namespace: str | None = NAMESPACE) -> Json | None:
+        key = _key(plural, namespace, name)
+        return self.objects[key].raw if key in self.objects else None
+
+    def all(self, plural: str, namespace: str | None = NAMESPACE) -> list[Json]:
+        wanted = kmock.resource(_resource(plural))
+        return [held.raw for (kind, place, _), held in self.objects.items() if (kind, place) == (wanted, namespace)]
+
+    def edit(self, plural: str, name: str, change: Json, namespace: str | None = NAMESPACE) -> None:
+        """Change an object, as if a person had."""
+        held = self.find(plural, name, namespace)
+        assert held is not None
+        self._replace(plural, namespace, name, _merged(held, change))
+        self.reconcile()
+
+    def deployment(self, name: str, image: str, replicas: int, namespace: str = NAMESPACE, **spec: Any) -> None:
+        held = {"app.kubernetes.io/name": name}
+        template = {"metadata": {"labels": held}, "spec": {"containers": [{"name": "main", "image": image}]}}
+        body = {"replicas": replicas, "selector": {"matchLabels": held}, "template": template, **spec}
+        self.make("deployments", name, {"metadata": {"labels": held}, "spec": body}, namespace)
+        self.reconcile()
+
+    def deploy(self, name: str, image: str) -> None:
+        """Roll a new version out."""
+        held = self.find("deployments", name)
+        assert held is not None
+        template = deepcopy(held["spec"]["template"])
+        template["spec"]["containers"][0]["image"] = image
+        self.edit("deployments", name, {"spec": {"template": template}})
+
+    def pods(self, service: str) -> list[Json]:
+        return [pod for pod in self.all("pods") if pod["metadata"]["labels"].get("app.kubernetes.io/name") == service]
+
+    def images(self, service: str) -> set[str]:
+        return {pod["spec"]["containers"][0]["image"] for pod in self.pods(service)}
+
+    # The API.
+
+    async def _handle(self, request: Request) -> aiohttp.web.StreamResponse:
+        if request.resource is None or request.resource.plural is None:
+            raise KubernetesError(status=404, message="no such path")
+        plural, name = str(request.resource.plural), request.name
+        if request.headers.get("Authorization") != f"Bearer {TOKEN}":
+            raise KubernetesError(status=401, message="Unauthorized")
+        what = plural if request.subresource is None else f"{plural}/{request.subresource}"
+        if (_method(request), what) in self.forbidden:
+            raise KubernetesError(status=403, message=f"{what} is forbidden: User cannot {_method(request)} it")
+        if _method(request) != "GET":
+            self.writes.append(request)
+        answer = self._answer(request, plural, name)
+        if isinstance(answer, bytes):
+            return aiohttp.web.Response(body=answer)
+        return aiohttp.web.json_response(answer)
+
+    def _answer(self, request: Request, plural: str, name: str | None) -> Json | bytes:
+        if name is None:
+            return {"items": self._listed(request, plural)}
+        held = self.find(plural, name, request.namespace)
+        match _method(request), request.subresource:
+            case "PATCH", None if held is None and _kind(request) == "apply":
+                return self.make(plural, name, request.data, request.namespace)
+            case _ if held is None:
+                raise KubernetesError(status=404, message=f'{plural} "{name}" not found')
+            case "GET", "log":
+                return self.logs.get(name, b"")[: int(request.params.get("limitBytes", "1000000"))]
+            case "GET", None:
+                return held
+            case "DELETE", None:
+                _same(held, request.data["preconditions"])
+                del self.objects[_key(plural, request.namespace, name)]
+            case "POST", "eviction":
+                self._evict(held, request.data)
+            case "PATCH", "scale" | None | "status":
+                self._replace(plural, request.namespace, name, _patched(held, request))
+        self.reconcile()
+        return self.find(plural, name, request.namespace) or {"kind": "Status", "status": "Success"}
+
+    def _listed(self, request: Request, plural: str) -> list[Json]:
+        pairs = [part.split("=") for part in request.params.get("labelSelector", "").split(",") if part]
+        wanted = dict(pairs)
+        found = self.all(plural, request.namespace)
+        matching = [item for item in found if wanted.items() <= (item["metadata"].get("labels") or {}).items()]
+        return matching[: int(request.params["limit"])]
+
+    def _evict(self, pod: Json, eviction: Json) -> None:
+        if self.evictions_left <= 0:
+            raise KubernetesError(status=429, message="Cannot evict pod as it would violate its disruption budget")
+        _same(pod, eviction["deleteOptions"]["preconditions"])
+        self.evictions_left -= 1
+        del self.objects[_key("pods", NAMESPACE, pod["metadata"]["name"])]
+
+    def _replace(self, plural: str, namespace: str | None, name: str, held: Json) -> None:
+        before = self.find(plural, name, namespace)
+        held["metadata"]["resourceVersion"] = str(next(self._numbers))
+        if before is not None and before.get("spec") != held.get("spec"):
+            held["metadata"]["generation"] = before["metadata"]["generation"] + 1
+        self.objects[_key(plural, namespace, name)] = held
+
+    # Its controllers.
+
+    def reconcile(self) -> None:
+        for deployment in self.all("deployments"):
+            current = self._replicaset(deployment)["metadata"]["uid"]
+            for item in self._owned("replicasets", deployment):
+                self._keep(item, deployment["spec"]["replicas"] if item["metadata"]["uid"] == current else 0)
+            self._report(deployment)
+
+    def _replicaset(self, deployment: Json) -> Json:
+        template, sets = deployment["spec"]["template"], self._owned("replicasets", deployment)
+        latest = max((_revision(item) for item in sets), default=0)
+        for item in sets:
+            if _unhashed(item["spec"]["template"]) == template:
+                if _revision(item) < latest:
+                    item["metadata"]["annotations"][REVISION] = str(latest + 1)
+                return item
+        digest = sha256(orjson.dumps(template)).hexdigest()[:10]
+        held = {**template["metadata"]["labels"], HASH: digest}
+        hashed = _merged(deepcopy(template), {"metadata": {"labels": held}})
+        meta = {"labels": held, "annotations": {REVISION: str(latest + 1)}, **_owner("Deployment", deployment)}
+        body = {"metadata": meta, "spec": {"selector": {"matchLabels": held}, "template": hashed}}
+        return self.make("replicasets", f"{deployment['metadata']['name']}-{digest}", body)
+
+    def _keep(self, replicaset: Json, replicas: int) -> None:
+        wanted, uid = replicaset["spec"]["selector"]["matchLabels"], replicaset["metadata"]["uid"]
+        for pod in self.all("pods"):
+            fits = wanted.items() <= (pod["metadata"].get("labels") or {}).items()
+            mine = any(item["uid"] == uid for item in pod["metadata"].get("ownerReferences", []))
+            if mine and not fits:
+                pod["metadata"]["ownerReferences"] = []
+            elif fits and not mine:
+                pod["metadata"] |= _owner("ReplicaSet", replicaset)
+        pods = self._owned("pods", replicaset)
+        for pod in pods[replicas:]:
+            del self.objects[_key("pods", NAMESPACE, pod["metadata"]["name"])]
+        for _ in range(replicas - len(pods)):
+            self._start(replicaset, wanted)
+
+    def _start(self, replicaset: Json, held: Json) -> None:
+        spec = deepcopy(replicaset["spec"]["template"]["spec"]) | {"nodeName": "node-1"}
+        ready = spec["containers"][0]["image"] not in self.bad_images
+        status = {"conditions": [{"type": "Ready", "status": "True" if ready else "False"}]}
+        meta = {"labels": dict(held), **_owner("ReplicaSet", replicaset)}
+        name = f"{replicaset['metadata']['name']}-{next(self._numbers)}"
+        self.make("pods", name, {"metadata": meta, "spec": spec, "status": status})
+
+    def _report(self, deployment: Json) -> None:
+        template = deployment["spec"]["template"]
+        sets = self._owned("replicasets", deployment)
+        current = next(item for item in sets if _unhashed(item["spec"]["template"]) == template)
+        updated, pods = self._owned("pods", current), [pod for item in sets for pod in self._owned("pods", item)]
+        ready = [pod for pod in pods if pod["status"]["conditions"][0]["status"] == "True"]
+        deployment["status"] = {
+            "observedGeneration": deployment["metadata"]["generation"],
+            "replicas": len(pods),
+            "updatedReplicas": len(updated),
+            "readyReplicas": len(ready),
+        }
+        self.objects[_key("deployments", NAMESPACE, deployment["metadata"]["name"])] = deployment
+
+    def _owned(self, plural: str, by: Json) -> list[Json]:
+        uid = by["metadata"]["uid"]
+        found = self.all(plural)
+        return [item for item in found if any(o["uid"] == uid for o in item["metadata"].get("ownerReferences", []))]
+
+
+def _resource(plural: str) -> str:
+    return f"v1/{plural}" if plural in _CORE else f"{_GROUPS[plural]}/{plural}"
+
+
+def _key(plural: str, namespace: str | None, name: str) -> tuple[kmock.resource, str | None, str]:
+    return kmock.resource(_resource(plural)), namespace, name
+
+
+def _owner(kind: str, held: Json) -> Json:
+    meta = held["metadata"]
+    return {"ownerReferences": [{"kind": kind, "name": meta["name"], "uid": meta["uid"], "controller": True}]}
+
+
+def _revision(item: Json) -> int:
+    return int(item["metadata"]["annotations"][REVISION])
+
+
+def _unhashed(template: Json) -> Json:
+    held = {key: value for key, value in template["metadata"]["labels"].items() if key != HASH}
+    return {**template, "metadata": {**template["metadata"], "labels": held}}
+
+
+def _same(held: Json, preconditions: Json) -> None:
+    if any(held["metadata"][key] != value for key, value in preconditions.items()):
+        raise KubernetesError(status=409, message="the object is another by now: Precondition failed")
+
+
+def _method(request: Request) -> str:
+    assert request.method is not None
+    return str(request.method.value)
+
+
+def _kind(request: Request) -> str:
+    return str(request.headers["Content-Type"].removeprefix("application/").partition("-patch")[0])
+
+
+def _patched(held: Json, request: Request) -> Json:
+    if not request.params.get("fieldManager"):
+        raise KubernetesError(status=400, message="fieldManager is required")
+    patch = orjson.loads(request.body)
+    if _kind(request) == "json":
+        changed = deepcopy(held)
+        for step in patch:
+            *parents, last = step["path"].strip("/").split("/")
+            place = changed
+            for parent in parents:
+                place = place[parent]
+            place[last] = step["value"]
+    else:
+        changed = _merged(held, patch)
+    _same(held, {"resourceVersion": changed["metadata"]["resourceVersion"]})
+    return changed
+
+
+def _merged(held: Json, patch: Json) -> Json:
+    """Merge as RFC 7396 says."""
+    merged = deepcopy(held)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            merged[key] = _merged(merged.get(key) or {}, value)
+        else:
+            merged[key] = value
+    return merged
