@@ -124,7 +124,7 @@ class Guards:
         evidence = Evidence(self.command.verification.subjects)
         reader = self.tools.evidence(evidence)
         try:
-            await reader.start(self.command.issued_unix_nano)
+            await reader.start(self.command.decided_unix_nano or self.command.issued_unix_nano)
             await reader.catch_up()
         finally:
             reader.close()
