@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from time import time_ns
@@ -70,41 +71,46 @@ class ExecutorConfig:
 
 async def run_executor(config: ExecutorConfig, stop: asyncio.Event) -> None:
     """Carry out actions until told to stop; return within a bounded time of that."""
-    redis = connect(config.ledger_url)
-    ledger = Ledger(redis, prefix=config.ledger_prefix, lease_seconds=config.lease_seconds)
-    connectors = registry.build(config.connectors)
-    controls = ControlsReader(config.kafka, config.topic_prefix)
-    tools = Tools(
-        name=config.name,
-        ledger=ledger,
-        rails=RailsStore(redis, config.rails, prefix=config.ledger_prefix),
-        limits=config.rails,
-        reversals=Reversals(redis, prefix=config.ledger_prefix),
-        connectors=connectors,
-        controls=controls.current,
-        evidence=lambda evidence: TopicReader(config.kafka, SIGNALS, config.topic_prefix, evidence.add),
-        clock=time_ns,
-    )
-    publisher = Publisher(config.kafka, config.topic_prefix)
-    try:
-        sweeper = asyncio.create_task(sweep(tools, controls, publisher))
+    async with equipped(config) as tools:
+        publisher = Publisher(config.kafka, config.topic_prefix)
+        sweeper = asyncio.create_task(sweep(tools, publisher))
         try:
             await Executor(config, tools, publisher).run(stop)
         finally:
             sweeper.cancel()
             await asyncio.gather(sweeper, return_exceptions=True)
+
+
+@asynccontextmanager
+async def equipped(config: ExecutorConfig) -> AsyncIterator[Tools]:
+    """Make the tools of an executor; nothing is connected to before it is used."""
+    redis = connect(config.ledger_url)
+    connectors = registry.build(config.connectors)
+    controls = ControlsReader(config.kafka, config.topic_prefix)
+    try:
+        yield Tools(
+            name=config.name,
+            ledger=Ledger(redis, prefix=config.ledger_prefix, lease_seconds=config.lease_seconds),
+            rails=RailsStore(redis, config.rails, prefix=config.ledger_prefix),
+            limits=config.rails,
+            reversals=Reversals(redis, prefix=config.ledger_prefix),
+            connectors=connectors,
+            controls=controls.current,
+            evidence=lambda evidence: TopicReader(config.kafka, SIGNALS, config.topic_prefix, evidence.add),
+            clock=time_ns,
+        )
     finally:
         controls.close()
         await registry.close(connectors)
         await redis.aclose()
 
 
-async def sweep(tools: Tools, controls: ControlsReader, publisher: Publisher) -> None:
+async def sweep(tools: Tools, publisher: Publisher) -> None:
     """Issue what takes back actions whose effect has expired, or that a person wants reverted, for as long as asked."""
     while True:
         try:
             now = tools.clock()
-            for command in await tools.reversals.due(await controls.current(), now):
+            for command in await tools.reversals.due(await tools.controls(), now):
                 log.info("action %s is to be taken back for %s", command.undoes, command.approved_by)
                 await publisher.publish(ACTIONS, command.target.scope, encode(command))
         except TemporaryError as error:

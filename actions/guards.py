@@ -1,23 +1,36 @@
 """The executor's own guards: everything that can forbid an action at the last moment, checked against live facts.
 
-Called by `actions.steps` before the first change, and in part before every further one. The decision checked most of
-this too; between a decision and its execution the world moves on.
+Called by `actions.steps` before the first change, and in part before every further one; the decision checked most of
+this too, but between a decision and its execution the world moves on. `actions.planning` asks the same guards what
+they would say. Each finds, none forbids: only `refuse` does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from actions.autonomy import TIERS
 from actions.connectors.base import Connector, State, select, unmet
 from actions.controls import Controls, Scope
-from actions.ledger import Lease
-from actions.rails import Rail, evaluate, redundancy_kept
-from actions.tools import ExpiredError, RailError, Tools
+from actions.ledger import Blocked
+from actions.rails import OnFailure, Rail, evaluate, redundancy_kept
+from actions.tools import BlockedError, ExpiredError, RailError, Tools
 from actions.verify import Evidence, recovered_already
 from schemas.action import ActionCommand
+from schemas.decision import Check
 from schemas.envelope import NANOS
 from schemas.errors import RefusedError, TemporaryError
+
+# What forbids, by what its failure means, the gravest first.
+_REFUSALS: dict[OnFailure, type[RefusedError]] = {
+    "escalate": RailError,
+    "expire": ExpiredError,
+    "busy": BlockedError,
+    "hold": RefusedError,
+}
+# Of the rails these two are known better here: by the controls as they are now, and by the ledger's lock.
+_KNOWN_BETTER = frozenset({"not_stopped", "target_free"})
 
 
 @dataclass(frozen=True)
@@ -28,39 +41,53 @@ class Guards:
     tools: Tools
     halted: Callable[[], bool]
 
-    def standing(self) -> None:
-        """Refuse a command that nobody was allowed to give, or that this executor cannot carry out."""
-        command = self.command
-        if command.tier not in {"approve", "autonomous"} or (command.tier == "approve" and not command.approved_by):
-            raise RefusedError(f"tier {command.tier} without an approval does not act")
-        if command.revert is None and not command.approved_by:
-            raise RefusedError("reversible: it cannot be taken back, so a person must approve it")
-        connector = self.tools.connectors.get(command.apply.connector)
-        if connector is None:
-            raise RefusedError(f"connector {command.apply.connector} is not configured")
-        if not connector.enabled:
-            raise RefusedError(f"connector {command.apply.connector} is read-only; enable it in the settings to act")
+    def standing(self) -> list[Rail]:
+        """Check that somebody was allowed to give the command, and that this executor can carry it out."""
+        command, name = self.command, self.command.apply.connector
+        approved = command.approved_by is not None
+        allowed = command.tier == "autonomous" or (command.tier == "approve" and approved)
+        basis = f" approved by {command.approved_by}" if approved else " without an approval"
+        connector = self.tools.connectors.get(name)
+        can = "is configured" if connector is not None else "is not configured"
+        writes = connector is not None and connector.enabled
+        return [
+            _found("permitted", allowed, f"tier {command.tier}{basis} {'acts' if allowed else 'does not act'}"),
+            _found(
+                "reversible",
+                command.revert is not None or approved,
+                "it states its revert" if command.revert else "it cannot be taken back, so a person must approve it",
+            ),
+            _found("connector_configured", connector is not None, f"connector {name} {can}"),
+            _found(
+                "connector_enabled",
+                writes,
+                f"connector {name} {'may write' if writes else 'is read-only; enable it in the settings to act'}",
+            ),
+        ]
 
-    async def gate(self) -> None:
-        """Refuse what has expired or been stopped."""
-        self.not_halted()
-        late = (self.tools.clock() - self.command.expires_unix_nano) / NANOS
-        if late > 0:
-            raise ExpiredError(f"its validity ended {late:.1f} s ago")
-        controls = await self.tools.controls()
+    async def gate(self) -> list[Rail]:
+        """Check that it has neither expired nor been overruled."""
+        left = (self.command.expires_unix_nano - self.tools.clock()) / NANOS
+        told = f"valid for {left:.1f} s more" if left >= 0 else f"its validity ended {-left:.1f} s ago"
+        return [_found("in_time", left >= 0, told, "expire"), *await self.overrides()]
+
+    async def overrides(self) -> list[Rail]:
+        """Check what people have said until now. None of it holds an undo: who stops everything next wants it back."""
+        controls, command = await self.tools.controls(), self.command
         stops = self._holding(controls)
-        if stops:
-            raise RefusedError(f"not_stopped: {'; '.join(stops)}")
-        pin = controls.pin(Scope.of_command(self.command))
-        if pin is not None and not self.command.approved_by and pin != "autonomous":
-            raise RefusedError(f"tier: pinned to {pin} since it was decided")
+        pin = None if command.undoes else controls.pin(Scope.of_command(command))
+        needed = "approve" if command.approved_by else "autonomous"
+        free = pin is None or TIERS.index(pin) >= TIERS.index(needed)
+        return [
+            _found("not_stopped", not stops, "; ".join(stops) or "no stop in force"),
+            _found("tier", free, "no pin in force" if pin is None else f"pinned to {pin} since it was decided"),
+        ]
 
     async def stops(self) -> tuple[str, ...]:
         """Say which stops hold."""
         return self._holding(await self.tools.controls())
 
     def _holding(self, controls: Controls) -> tuple[str, ...]:
-        # None holds an undo: who stops everything next wants it back as it was.
         return () if self.command.undoes else controls.stops(Scope.of_command(self.command))
 
     def not_halted(self) -> None:
@@ -68,56 +95,97 @@ class Guards:
         if self.halted():
             raise TemporaryError("this executor is stopping or lost the partition", delay=0)
 
-    async def rails(self) -> None:
-        """Check every rail anew, under the target's lock. Nothing paces an undo, but what is protected stays so."""
+    async def rails(self) -> list[Rail]:
+        """Check every rail anew. Nothing paces an undo, but what is protected stays so."""
         command, now = self.command, self.tools.clock()
         snapshot = await self.tools.rails.snapshot(command.target, command.playbook, command.incident_id, now)
         rails = evaluate(command.target, snapshot, self.tools.limits, now)
-        _refuse([rail for rail in rails if command.undoes is None or rail.check.name == "not_protected"])
+        return [
+            rail
+            for rail in rails
+            if rail.check.name not in _KNOWN_BETTER and (command.undoes is None or rail.check.name == "not_protected")
+        ]
 
-    async def reserve(self) -> None:
+    async def reserve(self) -> list[Rail]:
         """Take a place in the rates."""
-        if self.command.undoes is None:
-            exhausted = await self.tools.rails.reserve(self.command, self.tools.clock())
-            if exhausted is not None:
-                raise RailError(f"{exhausted}: the rate is used up")
-
-    async def still_firing(self) -> None:
-        """Refuse to mend what has recovered by itself since the decision."""
         if self.command.undoes is not None:
-            return
+            return []
+        exhausted = await self.tools.rails.reserve(self.command, self.tools.clock())
+        return (
+            []
+            if exhausted is None
+            else [_found(exhausted, holds=False, detail="the rate is used up", on_failure="escalate")]
+        )
+
+    async def still_firing(self) -> list[Rail]:
+        """Check that it has not recovered by itself since the decision."""
+        if self.command.undoes is not None:
+            return []
         evidence = Evidence(self.command.verification.subjects)
         reader = self.tools.evidence(evidence)
         try:
-            await reader.start(self.command.issued_unix_nano)
+            await reader.start(self.command.decided_unix_nano or self.command.issued_unix_nano)
             await reader.catch_up()
         finally:
             reader.close()
-        if recovered_already(self.command.verification, evidence):
-            raise RefusedError("still_firing: every subject has cleared since the decision")
+        well = recovered_already(self.command.verification, evidence)
+        told = "every subject has cleared since the decision" if well else "not every subject has cleared"
+        return [_found("still_firing", not well, told)]
 
-    def live_state(self, connector: Connector, before: State, lease: Lease) -> None:
+    def live_state(self, connector: Connector, before: State) -> list[Rail]:
         """Check the target's state as it is now."""
         command = self.command
         problems = [problem for item in command.preconditions if (problem := unmet(item, before))]
-        if problems:
-            raise RefusedError(f"precondition: {'; '.join(problems)}")
+        told = "; ".join(problems) or f"{len(command.preconditions)} hold of the live state"
         satisfied = connector.plan(command.apply, before, before).satisfied
-        if satisfied and command.undoes is None:
-            raise RefusedError("the target is as desired already")
-        undone = command.revert if command.undoes and not satisfied else None
-        if undone is not None and not connector.plan(undone, before, before).satisfied:
-            raise RefusedError("the target was changed by someone else since; not reverting over it")
-        if command.redundancy is not None:
-            instances = select(before, command.redundancy.pointer)
-            healthy = sum(instance == command.redundancy.healthy for instance in instances)
-            _refuse([redundancy_kept(healthy, len(instances), lease.others, self.tools.limits)])
+        missing = not satisfied or command.undoes is not None
+        return [
+            _found("precondition", not problems, told),
+            _found("change_needed", missing, "something is missing" if missing else "the target is as desired already"),
+            *self._as_left(connector, before, satisfied=satisfied),
+        ]
+
+    def _as_left(self, connector: Connector, before: State, *, satisfied: bool) -> list[Rail]:
+        """Check that what an undo takes back is still there: what someone else made of it since is theirs."""
+        left = self.command.revert
+        if self.command.undoes is None or left is None or satisfied:
+            return []
+        ours = connector.plan(left, before, before).satisfied
+        why = "it is as we left it" if ours else "the target was changed by someone else since; not reverting over it"
+        return [_found("as_left", ours, why)]
+
+    def redundancy(self, before: State, others: int) -> list[Rail]:
+        """Check that the service can spare one more instance, beside those that other actions hold."""
+        wanted = self.command.redundancy
+        if wanted is None:
+            return []
+        instances = select(before, wanted.pointer)
+        healthy = sum(instance == wanted.healthy for instance in instances)
+        return [redundancy_kept(healthy, len(instances), others, self.tools.limits)]
 
 
-def _refuse(rails: list[Rail]) -> None:
-    broken = [rail for rail in rails if not rail.check.passed]
-    reason = "; ".join(f"{rail.check.name}: {rail.check.detail}" for rail in broken)
-    if any(rail.on_failure == "escalate" for rail in broken):
-        raise RailError(reason)
-    if broken:
-        raise RefusedError(reason)
+def target_free(blocked: Blocked | None) -> Rail:
+    """Check that no other action holds the target: this one is then skipped, not queued."""
+    return _found("target_free", blocked is None, str(blocked or "no other action holds the target"), "busy")
+
+
+def refuse(found: Sequence[Rail]) -> None:
+    """Forbid the action if any guard says no.
+
+    Raises:
+        RefusedError: or the one of its kinds that says what it means.
+
+    """
+    reason, meanings = failures(found), {rail.on_failure for rail in found if not rail.check.passed}
+    for meaning, refusal in _REFUSALS.items():
+        if meaning in meanings:
+            raise refusal(reason)
+
+
+def failures(found: Sequence[Rail]) -> str:
+    """Name the guards that say no, each with what it found; empty when none does."""
+    return "; ".join(f"{rail.check.name}: {rail.check.detail}" for rail in found if not rail.check.passed)
+
+
+def _found(name: str, holds: bool, detail: str, on_failure: OnFailure = "hold") -> Rail:
+    return Rail(Check(name=name, passed=holds, detail=detail), on_failure)

@@ -17,6 +17,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-d
 
 from actions.controls import Controls
 from schemas.codec import decode
+from schemas.control import EVERY_SCOPE
 from schemas.envelope import NANOS
 from schemas.errors import RecordError, TemporaryError
 from schemas.topics import CONTROLS, Topic
@@ -30,6 +31,8 @@ BATCH = 500
 # An answer within a data centre takes milliseconds, a leader's failover a few seconds: then nothing may be done.
 ASK_SECONDS = 3.0
 POLL_SECONDS = 0.02
+# librdkafka's PARTITION_UA: the partitioner decides.
+_BY_KEY = -1
 _END = KafkaError._PARTITION_EOF  # noqa: SLF001 - the client names its local error codes so
 # Signals are stamped by the broker or the detect stage when they are published. Read from this long before the
 # command was issued, so that no clock difference hides one; what is too old is set aside by event time.
@@ -240,24 +243,29 @@ class Publisher:
         self._prefix = prefix
 
     async def publish(self, topic: Topic, key: str, value: bytes) -> None:
-        """Return once the delivery report is in.
+        """Return once the delivery report is in; a control of every scope goes to every partition.
 
         Raises:
             TemporaryError: it may or may not be on the topic; publish the same again.
 
         """
         reports: list[KafkaError | None] = []
+        name = topic.full_name(self._prefix)
         try:
-            self._producer.produce(
-                topic.full_name(self._prefix), value, key, on_delivery=lambda error, _message: reports.append(error)
-            )
-            while not reports:
+            wide = topic is CONTROLS and key == EVERY_SCOPE
+            places = await asyncio.to_thread(partitions_of, self._producer, name) if wide else [_BY_KEY]
+            for place in places:
+                self._producer.produce(
+                    name, value, key, place, on_delivery=lambda error, _message: reports.append(error)
+                )
+            while len(reports) < len(places):
                 self._producer.poll(0)
                 await asyncio.sleep(POLL_SECONDS / 2)
         except (KafkaException, BufferError) as error:
             raise self._failed(topic, error) from error
-        if reports[0] is not None:
-            raise self._failed(topic, KafkaException(reports[0]))
+        failed = next((error for error in reports if error is not None), None)
+        if failed is not None:
+            raise self._failed(topic, KafkaException(failed))
 
     def _failed(self, topic: Topic, error: Exception) -> TemporaryError:
         cause = error.args[0] if error.args else None
@@ -265,6 +273,19 @@ class Publisher:
             # An idempotent producer that lost its place cannot go on; ids make the repeat harmless.
             self._producer = self._make()
         return _unreachable(topic.name, error)
+
+
+def partitions_of(producer: Producer, name: str) -> list[int]:
+    """Ask the brokers which partitions a topic has.
+
+    Raises:
+        KafkaException: they do not answer, or have no such topic.
+
+    """
+    known = producer.list_topics(name, timeout=ASK_SECONDS).topics[name]
+    if known.error is not None:
+        raise KafkaException(known.error)
+    return sorted(known.partitions)
 
 
 def _unreachable(name: str, error: Exception) -> TemporaryError:

@@ -205,12 +205,18 @@ class Ledger:
         found = await self._ask(lambda: self._redis.hget(self.action_key(action_id), "state"))
         return found.decode() if found is not None else None
 
-    async def locked_by(self, target: Entity) -> str | None:
-        """Say who holds a target, without taking it."""
-        answer = await self.run("locked_by", (self.lock_key(target.scope),), target.instance or "*")
-        if answer[0] == b"ok":
-            return None
-        return str(_blocked(answer))
+    async def locked_by(self, target: Entity, action_id: str = "") -> Blocked | None:
+        """Say who but this action holds a target, without taking it."""
+        answer = await self._locks(target, action_id)
+        return None if answer[0] == b"ok" else _blocked(answer)
+
+    async def others(self, target: Entity, action_id: str) -> int:
+        """Count the actions but this one that hold other instances of the target's service."""
+        answer = await self._locks(target, action_id)
+        return int(answer[1]) if answer[0] == b"ok" else 0
+
+    async def _locks(self, target: Entity, action_id: str) -> list[bytes]:
+        return await self.run("locked_by", (self.lock_key(target.scope),), target.instance or "*", action_id)
 
     def action_key(self, action_id: str) -> str:
         return f"{self._prefix}:action:{action_id}"

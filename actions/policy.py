@@ -116,6 +116,8 @@ def approve(decision: Decision, control: Control, settings: PolicySettings) -> t
         raise RefusedError(f"approved {age:.0f} s after it was asked; {settings.approval_validity_seconds:g} s allowed")
     approved = {
         "issued_unix_nano": control.time_unix_nano,
+        # What has recovered since it was asked for must not be mended: evidence counts from the question.
+        "decided_unix_nano": decision.time_unix_nano,
         "expires_unix_nano": control.time_unix_nano + int(settings.command_validity_seconds * NANOS),
         "approved_by": control.by,
         "tier": "approve",

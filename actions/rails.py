@@ -148,11 +148,16 @@ class RailsSnapshot(Group):
     """Of this incident, oldest first."""
 
 
+# `hold`: waiting helps, or a person said so; `escalate`: a person is needed; `expire`: the command is too old; `busy`:
+# another action is in the way. The policy knows the first two, the executor all of them.
+OnFailure = Literal["hold", "escalate", "expire", "busy"]
+
+
 class Rail(NamedTuple):
     """One check and what its failure means."""
 
     check: Check
-    on_failure: Literal["hold", "escalate"]
+    on_failure: OnFailure
 
 
 def evaluate(target: Entity, snapshot: RailsSnapshot, settings: RailsSettings, now_unix_nano: int) -> tuple[Rail, ...]:
@@ -180,7 +185,7 @@ def redundancy_kept(healthy: int, total: int, taken_by_others: int, settings: Ra
     return _rail("redundancy_kept", enough, detail, "escalate")
 
 
-def _rail(name: str, holds: bool, detail: str, on_failure: Literal["hold", "escalate"] = "hold") -> Rail:
+def _rail(name: str, holds: bool, detail: str, on_failure: OnFailure = "hold") -> Rail:
     return Rail(Check(name=name, passed=holds, detail=detail), on_failure)
 
 

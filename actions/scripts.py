@@ -132,12 +132,16 @@ local outcome = redis.call('HGET', KEYS[1], 'outcome')
 if outcome and cjson.decode(outcome)['id'] == ARGV[1] then redis.call('HSET', KEYS[1], 'published', '1') end
 return {'ok'}
 """,
-    # KEYS: lock. ARGV: instance or *.
+    # KEYS: lock. ARGV: instance or *, action that asks. Also counts what else of the service is held.
     "locked_by": _NOW
     + _CONFLICT
     + """
-local held, left = conflict(KEYS[1], ARGV[1], '')
+local held, left = conflict(KEYS[1], ARGV[1], ARGV[2])
 if held then return {'blocked', held, left} end
-return {'ok'}
+local others = 0
+for _, lock in ipairs(redis.call('HVALS', KEYS[1])) do
+  if cjson.decode(lock)['action'] ~= ARGV[2] then others = others + 1 end
+end
+return {'ok', others}
 """,
 }

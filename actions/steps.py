@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from actions.connectors.base import Connector, Plan, State
-from actions.guards import Guards
+from actions.guards import Guards, failures, refuse, target_free
 from actions.ledger import Lease
-from actions.tools import BlockedError, NotAppliedError, Tools
+from actions.tools import NotAppliedError, Tools
 from actions.verify import Evidence, Judgement, judge
 from schemas.action import ActionCommand, Operation
 from schemas.envelope import NANOS
@@ -70,17 +70,17 @@ class Steps:
 
         """
         command, guards = self.command, self._guards
-        guards.standing()
-        await guards.gate()
+        refuse(guards.standing())
+        refuse(await guards.gate())
         blocked = await self.lease.lock(command, command.verification.within_seconds + GIVE_UP_SECONDS)
-        if blocked is not None:
-            raise BlockedError(f"target_free: {blocked}")
-        await guards.rails()
-        await guards.still_firing()
+        refuse([target_free(blocked)])
+        refuse(await guards.rails())
+        refuse(await guards.still_firing())
         before = await self._connector.observe(command.apply)
-        guards.live_state(self._connector, before, self.lease)
-        await guards.gate()
-        await guards.reserve()
+        refuse(guards.live_state(self._connector, before))
+        refuse(guards.redundancy(before, self.lease.others))
+        refuse(await guards.gate())
+        refuse(await guards.reserve())
         now = self.tools.clock()
         # Noted before the first change: whatever happens to this executor, the effect expires and can be taken back.
         await self.tools.reversals.note(command, before, now)
@@ -161,9 +161,9 @@ class Steps:
 
     async def _change(self, attempt: int) -> None:
         """Make the change once. What it threw says little: the next observation tells whether it happened."""
-        stops = await self._guards.stops()
-        if stops:
-            raise self._not_applied(stops[0])
+        overruled = failures(await self._guards.overrides())
+        if overruled:
+            raise self._not_applied(overruled)
         self._guards.not_halted()
         await self.lease.renew()
         try:

@@ -74,6 +74,9 @@ class ActionCommand(Record):
     tier: Tier
     approved_by: str | None = Field(default=None, description="the person, where the tier asked for one")
     issued_unix_nano: TimeUnixNano
+    decided_unix_nano: TimeUnixNano | None = Field(
+        default=None, description="when it was decided, where a person approved it later"
+    )
     expires_unix_nano: TimeUnixNano
     effect_seconds: Annotated[float, Field(gt=0)] | None = Field(
         default=None, description="its effect is taken back after this long, unless renewed"

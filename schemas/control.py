@@ -15,6 +15,10 @@ from schemas.envelope import Name, Record, TimeUnixNano
 ControlKind = Literal["approve", "reject", "stop", "resume", "feedback", "pin", "unpin", "lift", "revert", "renew"]
 
 
+# Key of what is wider than one scope. A reader of one partition must hear it, too: it is published to every partition.
+EVERY_SCOPE = "*"
+
+
 class Control(Record):
     """One thing a person said.
 
@@ -42,5 +46,5 @@ class Control(Record):
     def key(self) -> str:
         """Kafka key: the scope, so that an answer lies where its decision does; `*` for what is wider than one."""
         if self.environment is None or self.service is None:
-            return "*"
+            return EVERY_SCOPE
         return f"{self.environment}/{self.service}"

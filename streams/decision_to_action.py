@@ -1,8 +1,9 @@
 """The act stage: decisions and what people say about them in, action commands out.
 
 Commands of an `act` decision go out at once, those of an `ask` decision when a person approves in time. A stop in
-scope holds them; a resume lets go of those that have not expired. Executors look at the stops again, before every
-change: this is the first gate, not the last.
+scope holds them until a resume or until they expire. What has expired goes out, too: the executor drops it with an
+outcome, from which the incident is decided about again. Executors look at the stops again, before every change: this
+is the first gate, not the last.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class _Saved(Model):
     answers: tuple[Control, ...] = ()
     held: tuple[ActionCommand, ...] = ()
     controls: tuple[Control, ...] = ()
+    reached_unix_nano: int = 0
 
 
 class Act(RecordKernel):
@@ -46,19 +48,27 @@ class Act(RecordKernel):
         # Answers whose decision has not been read yet: two topics keep no common order.
         self._answers = {str(control.decision_id): control for control in saved.answers}
         self._held = {command.id: command for command in saved.held}
+        self._reached = saved.reached_unix_nano
         self._controls = Controls()
         for control in saved.controls:
             self._controls.add(control)
 
     def one(self, topic: Topic, record: Decision | Control) -> list[Output]:  # noqa: ARG002 - types tell
+        self._reached = max(self._reached, record.time_unix_nano)
         self._forget(record.time_unix_nano)
+        return [*self._expired(self._reached), *self._said(record)]
+
+    def wake(self, quiet_seconds: float) -> list[Output]:
+        return self._expired(self._reached + int(quiet_seconds * NANOS))
+
+    def _said(self, record: Decision | Control) -> list[Output]:
         if isinstance(record, Decision):
             return self._decided(record)
         if record.kind in {"approve", "reject"}:
             return self._answered(record)
         if record.kind in {"stop", "resume"}:
             self._controls.add(record)
-        return self._let_go(record.time_unix_nano) if record.kind == "resume" else []
+        return self._let_go() if record.kind == "resume" else []
 
     def snapshot(self) -> bytes:
         saved = _Saved(
@@ -66,6 +76,7 @@ class Act(RecordKernel):
             answers=tuple(self._answers.values()),
             held=tuple(self._held.values()),
             controls=self._controls.latest(),
+            reached_unix_nano=self._reached,
         )
         return saved.model_dump_json().encode()
 
@@ -100,18 +111,29 @@ class Act(RecordKernel):
                 log.warning("action %s is held: %s", command.id, "; ".join(stops))
                 self._held[command.id] = command
             else:
-                found += [Emit(ACTIONS, command.target.scope.encode(), command), Keep(command)]
+                found += _sent(command)
         return found
 
-    def _let_go(self, now: int) -> list[Output]:
+    def _let_go(self) -> list[Output]:
         held, self._held = self._held, {}
-        return self._issue(tuple(command for command in held.values() if command.expires_unix_nano > now))
+        return self._issue(tuple(held.values()))
+
+    def _expired(self, now: int) -> list[Output]:
+        """Send on what was held for too long: only an executor, which has the ledger, may say that it is over."""
+        over = [command for command in self._held.values() if command.expires_unix_nano <= now]
+        for command in over:
+            del self._held[command.id]
+        return [output for command in over for output in _sent(command)]
 
     def _forget(self, now: int) -> None:
         """Drop questions nobody may answer any more, and answers whose question never came."""
         oldest = now - int(self._policy.approval_validity_seconds * NANOS)
         self._asked = {i: decision for i, decision in self._asked.items() if decision.time_unix_nano >= oldest}
         self._answers = {i: control for i, control in self._answers.items() if control.time_unix_nano >= oldest}
+
+
+def _sent(command: ActionCommand) -> list[Output]:
+    return [Emit(ACTIONS, command.target.scope.encode(), command), Keep(command)]
 
 
 def stage(settings: Settings, rails: RailsStore) -> Stage:

@@ -4,12 +4,17 @@ The kernel remembers, per scope, what the policy has to know: what was asked for
 stopped. All of it is a fold of topics, so that it survives a crash and can be replayed. It sees one partition, so its
 limits over everything count that partition's share; executors check them over everything before each change, from
 the memory in Redis that the incidents kept here go to.
+
+An incident is decided about when it looks another, and again when what was decided came to nothing: the action failed
+or expired, a person lifted what held it, or what held it may have passed. Times are event time, as everywhere: what is
+due is looked at before the next record of a later time, or when that time has passed in quiet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 from pydantic import Field
 
@@ -36,7 +41,18 @@ HOUR_NANOS = 3600 * NANOS
 # More than the rails allow at one target within the longest window they look back on (3 an hour over 4 hours).
 MAX_ENDINGS = 64
 
+# Between two looks at an incident whose action is held: cool-downs and back-offs last minutes.
+AGAIN_NANOS = 30 * NANOS
+# A command that expires or is refused again and again says something; more of them would not help.
+MAX_NOT_TRIED = 3
+
 _SUCCESS = frozenset({Result.VERIFIED})
+# What may let an incident go on that was held, or on which less was allowed.
+_LIFTING = frozenset({"resume", "unpin", "lift"})
+# Of these checks the failure is no wait: there is nothing to do, or something is being done.
+_IDLE = frozenset({"incident_open", "still_firing", "none_at_work"})
+# Nothing is left of these: the next rung may be due, or the same again.
+_CAME_TO_NOTHING = frozenset({Result.REVERTED, Result.FAILED, Result.EXPIRED, Result.REFUSED})
 # What people say that stays in force.
 _STANDING = frozenset({"stop", "resume", "pin", "unpin", "lift"})
 _NOT_TRIED = frozenset({Result.EXPIRED, Result.REFUSED})
@@ -60,15 +76,32 @@ class ScopeMemory(Model):
     incident_id: str = ""
     decided: tuple[str, ...] = ()
     """What the incident looked like when it was last decided about."""
+    incident: Incident | None = None
+    """Its latest revision, while it is open."""
+    verdict: str = ""
+    """What was decided last."""
+    again_unix_nano: int | None = None
+    """When to look again: something holds what would be done."""
     issued: tuple[Attempt, ...] = ()
     endings: tuple[Ending, ...] = ()
     records: dict[str, Reliability] = Field(default_factory=dict)
+
+
+_NO_INCIDENT: dict[str, Any] = {
+    "incident_id": "",
+    "decided": (),
+    "issued": (),
+    "incident": None,
+    "verdict": "",
+    "again_unix_nano": None,
+}
 
 
 class _Saved(Model):
     scopes: dict[str, ScopeMemory]
     opened: dict[str, int]
     controls: tuple[Control, ...]
+    reached_unix_nano: int = 0
 
 
 class Decide(RecordKernel):
@@ -82,45 +115,74 @@ class Decide(RecordKernel):
         saved = _Saved.model_validate_json(state) if state else _Saved(scopes={}, opened={}, controls=())
         self._scopes = dict(saved.scopes)
         self._open = dict(saved.opened)  # scope -> when its open incident was opened
+        self._reached = saved.reached_unix_nano
         self._controls = Controls()
         for control in saved.controls:
-            self._hear(control)
+            self._controls.add(control)
 
     def one(self, topic: Topic, record: Incident | ActionCommand | Outcome | Control) -> list[Output]:  # noqa: ARG002 - types tell
+        due = self._due(_time_of(record))
         if isinstance(record, Incident):
-            return [*self._consider(record), Keep(record)]
+            return [*due, *self._consider(record), Keep(record)]
         if isinstance(record, ActionCommand):
             if record.undoes is None:
                 self._note_issued(record.target.scope, [record])
-        elif isinstance(record, Outcome):
-            self._learn(record)
-        else:
-            self._hear(record)
-        return []
+            return due
+        if isinstance(record, Outcome):
+            return [*due, *self._learn(record)]
+        return [*due, *self._hear(record)]
+
+    def wake(self, quiet_seconds: float) -> list[Output]:
+        return self._due(self._reached + int(quiet_seconds * NANOS), reach=False)
 
     def snapshot(self) -> bytes:
-        saved = _Saved(scopes=self._scopes, opened=self._open, controls=self._controls.latest())
+        controls = self._controls.latest()
+        saved = _Saved(scopes=self._scopes, opened=self._open, controls=controls, reached_unix_nano=self._reached)
         return saved.model_dump_json().encode()
+
+    def _due(self, until: int, *, reach: bool = True) -> list[Output]:
+        """Look again at what was held, in the order of time."""
+        found: list[Output] = []
+        while True:
+            waiting = [(m.again_unix_nano, scope) for scope, m in self._scopes.items() if m.again_unix_nano is not None]
+            at, scope = min(waiting, default=(until + 1, ""))
+            if at > until:
+                break
+            found += self._again(scope, at, only_if_other=True)
+        if reach:
+            self._reached = max(self._reached, until)
+        return found
 
     def _consider(self, incident: Incident) -> list[Output]:
         """Decide anew when the incident looks another: its class, what else it may be, whether it still fires."""
         memory = self._scopes.get(incident.scope, ScopeMemory())
         if incident.status == "resolved":
             self._open.pop(incident.scope, None)
-            self._scopes[incident.scope] = memory.model_copy(update={"incident_id": "", "decided": (), "issued": ()})
+            self._scopes[incident.scope] = memory.model_copy(update=_NO_INCIDENT)
             return []
         self._open[incident.scope] = incident.opened_unix_nano
         if incident.id != memory.incident_id:
-            memory = memory.model_copy(update={"incident_id": incident.id, "decided": (), "issued": ()})
-        looks = _looks(incident)
-        if looks == memory.decided:
+            memory = memory.model_copy(update={**_NO_INCIDENT, "incident_id": incident.id})
+        memory = memory.model_copy(update={"incident": incident})
+        self._scopes[incident.scope] = memory
+        return [] if _looks(incident) == memory.decided else self._again(incident.scope, incident.updated_unix_nano)
+
+    def _again(self, scope: str, now: int, *, only_if_other: bool = False) -> list[Output]:
+        """Decide about the open incident as it was last seen."""
+        memory = self._scopes.get(scope, ScopeMemory())
+        incident = memory.incident
+        if incident is None:
             return []
-        decision = self._decide(incident, memory)
-        update = {"previous_hash": decision.hash, "decided": looks}
-        self._scopes[incident.scope] = memory.model_copy(update=update)
+        decision = self._decide(incident, memory, now)
+        update: dict[str, Any] = {"again_unix_nano": now + AGAIN_NANOS if _held(decision) else None}
+        if only_if_other and decision.verdict == memory.verdict:
+            self._scopes[scope] = memory.model_copy(update=update)
+            return []
+        update |= {"previous_hash": decision.hash, "decided": _looks(incident), "verdict": decision.verdict}
+        self._scopes[scope] = memory.model_copy(update=update)
         if decision.verdict == "act":
-            self._note_issued(incident.scope, decision.actions)
-        return [Emit(DECISIONS, incident.scope.encode(), decision)]
+            self._note_issued(scope, decision.actions)
+        return [Emit(DECISIONS, scope.encode(), decision)]
 
     def _note_issued(self, scope: str, commands: Iterable[ActionCommand]) -> None:
         """Remember what was asked for: here at once, and by people when their commands come by."""
@@ -129,22 +191,22 @@ class Decide(RecordKernel):
         issued |= {c.id: _attempt(c) for c in commands if c.incident_id == memory.incident_id}
         self._scopes[scope] = memory.model_copy(update={"issued": tuple(issued.values())})
 
-    def _decide(self, incident: Incident, memory: ScopeMemory) -> Decision:
+    def _decide(self, incident: Incident, memory: ScopeMemory, now: int) -> Decision:
         return decide(
             incident,
             self._catalog,
             self._policy,
-            now_unix_nano=incident.updated_unix_nano,
+            now_unix_nano=now,
             previous_hash=memory.previous_hash,
             records={name: self._forgiven(record) for name, record in memory.records.items()},
-            rails=self._rails(incident, memory),
+            rails=self._rails(incident, memory, now),
         )
 
     def _forgiven(self, record: Reliability) -> Reliability:
         return lift(record, self._controls.lifted(Scope(record.environment, record.service, record.playbook)))
 
-    def _rails(self, incident: Incident, memory: ScopeMemory) -> RailsSnapshot:
-        now, limits = incident.updated_unix_nano, self._policy.rails
+    def _rails(self, incident: Incident, memory: ScopeMemory, now: int) -> RailsSnapshot:
+        limits = self._policy.rails
         playbook = self._catalog.serving(incident)
         here = Scope(incident.environment, incident.service, playbook.name if playbook else None, incident.id)
         everywhere = [ending for scope in self._scopes.values() for ending in scope.endings]
@@ -169,14 +231,14 @@ class Decide(RecordKernel):
         storms = [last for first, last in zip(times, times[many - 1 :], strict=False) if last - first <= window]
         return storms[-1] + int(limits.storm_cooldown_seconds * NANOS) if storms else None
 
-    def _learn(self, told: Outcome) -> None:
+    def _learn(self, told: Outcome) -> list[Output]:
         outcome = counted(told)
         if outcome is None:
-            return
+            return []
         scope = outcome.target.scope
         memory = self._scopes.get(scope, ScopeMemory())
         if any(ending.id == outcome.id for ending in memory.endings):
-            return
+            return []
         record = memory.records.get(
             outcome.playbook,
             Reliability(
@@ -190,9 +252,31 @@ class Decide(RecordKernel):
             }
         )
 
-    def _hear(self, control: Control) -> None:
+        return self._go_on(told)
+
+    def _go_on(self, told: Outcome) -> list[Output]:
+        """Decide again when an action came to nothing: another rung may help, or the same one later."""
+        scope = told.target.scope
+        memory = self._scopes[scope]
+        if told.undoes or told.incident_id != memory.incident_id or told.result not in _CAME_TO_NOTHING:
+            return []
+        not_tried = [e for e in memory.endings if e.action_id == told.action_id and e.result in _NOT_TRIED]
+        if len(not_tried) > MAX_NOT_TRIED or (told.result is Result.REFUSED and told.escalate):
+            return []
+        if told.result is not Result.REFUSED:
+            return self._again(scope, self._reached)
+        # What refused it has to pass first.
+        update = {"verdict": "", "again_unix_nano": self._reached + AGAIN_NANOS}
+        self._scopes[scope] = memory.model_copy(update=update)
+        return []
+
+    def _hear(self, control: Control) -> list[Output]:
         if control.kind in _STANDING:
             self._controls.add(control)
+        if control.kind not in _LIFTING:
+            return []
+        lifted = [scope for scope, memory in self._scopes.items() if _may_go_on(control, memory)]
+        return [output for scope in lifted for output in self._again(scope, self._reached, only_if_other=True)]
 
 
 def stage(settings: Settings, rails: RailsStore) -> Stage:
@@ -204,6 +288,29 @@ def stage(settings: Settings, rails: RailsStore) -> Stage:
 
     make = partial(Decide, load(connectors=settings.connectors.names), settings.policy)
     return Stage(Decide.stage, (Lane("incidents", (INCIDENTS, ACTIONS, LEARNING, CONTROLS), make, keep),))
+
+
+def _time_of(record: Incident | ActionCommand | Outcome | Control) -> int:
+    if isinstance(record, Incident):
+        return record.updated_unix_nano
+    if isinstance(record, ActionCommand):
+        return record.issued_unix_nano
+    return record.timing.finished_unix_nano if isinstance(record, Outcome) else record.time_unix_nano
+
+
+def _held(decision: Decision) -> bool:
+    """Whether a rail that waits stands between what was decided and what would be."""
+    idle = any(check.name in _IDLE and not check.passed for check in decision.checks)
+    return decision.verdict == "observe" and decision.tier != "observe" and not idle
+
+
+def _may_go_on(control: Control, memory: ScopeMemory) -> bool:
+    """Whether what a person lifts may concern the open incident; of its playbook only the policy knows."""
+    incident = memory.incident
+    if incident is None or memory.verdict in {"act", "ask"}:  # it goes on already
+        return False
+    of = Scope.of(control)._replace(playbook=None)
+    return of.covers(Scope(incident.environment, incident.service, None, incident.id))
 
 
 def _looks(incident: Incident) -> tuple[str, ...]:

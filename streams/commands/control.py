@@ -20,6 +20,7 @@ from streams.settings import Settings, load_settings
 Environment = Annotated[str | None, typer.Option(help="Only in this environment.")]
 Service = Annotated[str | None, typer.Option(help="Only for this service.")]
 Playbook = Annotated[str | None, typer.Option(help="Only for this playbook.")]
+Incident = Annotated[str | None, typer.Option(help="Only for this incident: its whole id.")]
 By = Annotated[str | None, typer.Option(help="Who says so; the user logged in here by default.")]
 Note = Annotated[str, typer.Option(help="Why.")]
 DecisionId = Annotated[str, typer.Argument(help="Id of the decision, or how it begins.")]
@@ -38,11 +39,13 @@ def pin(
     environment: Environment = None,
     service: Service = None,
     playbook: Playbook = None,
+    incident: Incident = None,
     by: By = None,
     note: Note = "",
 ) -> None:
     """Hold a tier, whatever was granted or earned, until `unpin`."""
-    say("pin", by, note, environment=environment, service=service, playbook=playbook, tier=tier)
+    about = {"environment": environment, "service": service, "playbook": playbook, "incident_id": incident}
+    say("pin", by, note, tier=tier, **about)
 
 
 def revert(
@@ -51,13 +54,15 @@ def revert(
     environment: Environment = None,
     service: Service = None,
     playbook: Playbook = None,
+    incident: Incident = None,
     by: By = None,
     note: Note = "",
 ) -> None:
     """Take an action back, or all of a scope that still can be. Counts against the playbook."""
-    if not any((action, environment, service, playbook)):
+    about = {"environment": environment, "service": service, "playbook": playbook, "incident_id": incident}
+    if action is None and not any(about.values()):
         raise PermanentError("name an action or a scope: everything at once is not taken back")
-    say("revert", by, note, environment=environment, service=service, playbook=playbook, action_id=action)
+    say("revert", by, note, action_id=action, **about)
 
 
 def renew(action: Annotated[str, typer.Argument(help="Id of the action.")], by: By = None, note: Note = "") -> None:
@@ -87,13 +92,16 @@ def _of_a_scope(kind: ControlKind) -> Callable[..., None]:
     """Make the command for a control that takes nothing but its scope."""
 
     def command(
+        *,
         environment: Environment = None,
         service: Service = None,
         playbook: Playbook = None,
+        incident: Incident = None,
         by: By = None,
         note: Note = "",
     ) -> None:
-        say(kind, by, note, environment=environment, service=service, playbook=playbook)
+        about = {"environment": environment, "service": service, "playbook": playbook, "incident_id": incident}
+        say(kind, by, note, **about)
 
     return command
 
@@ -139,8 +147,13 @@ def _control(kind: ControlKind, by: str | None, note: str, **about: str | None) 
 
 def _publish(settings: Settings, control: Control) -> None:
     from schemas.codec import encode  # noqa: PLC0415
+    from schemas.control import EVERY_SCOPE  # noqa: PLC0415
     from schemas.topics import CONTROLS  # noqa: PLC0415
     from streams.publisher import Message, publish_once  # noqa: PLC0415
+    from streams.roles import partition_count  # noqa: PLC0415
 
     topic = CONTROLS.full_name(settings.kafka.topic_prefix)
-    asyncio.run(publish_once(settings.kafka, [Message(topic, control.key.encode(), encode(control))]))
+    wide = control.key == EVERY_SCOPE
+    places = range(partition_count(settings.kafka, CONTROLS)) if wide else [None]
+    said = [Message(topic, control.key.encode(), encode(control), place) for place in places]
+    asyncio.run(publish_once(settings.kafka, said))

@@ -342,13 +342,17 @@ async def test_a_stop_is_honoured_and_a_resume_lets_later_actions_through(world:
         await until(lambda: world.target.effects)
 
 
-async def test_a_tier_pinned_down_since_the_decision_holds(world: World) -> None:
+async def test_a_tier_pinned_down_since_the_decision_holds_even_what_was_approved(world: World) -> None:
     world.say("pin", service="checkout", tier="recommend")
     async with world.executor():
-        world.ask(now_command(1))
-        assert "pinned to recommend" in await refused(world)
-        world.ask(now_command(2, tier="approve", approved_by="ada"))
+        world.ask(now_command(1, tier="approve", approved_by="ada"))
+        assert "tier: pinned to recommend" in await refused(world)
+        world.say("pin", service="checkout", tier="approve")
+        world.ask(now_command(2), now_command(3, tier="approve", approved_by="ada"))
         await until(lambda: world.target.effects)
+        _, unapproved = await world.outcomes(count=2)
+    assert "tier: pinned to approve" in unapproved.reason
+    assert world.target.effects == ["1"]
 
 
 async def test_a_stop_among_many_controls_is_not_overlooked(world: World) -> None:

@@ -18,6 +18,7 @@ from schemas.envelope import Record
 from schemas.topics import CATALOGUE, CONTROLS, DECISIONS, INCIDENTS, Topic
 from streams import cli
 from streams.publisher import Message, Publisher
+from streams.roles import partition_count
 from streams.settings import load_settings
 from streams.tail import Tail
 from streams.up import Installation, installation
@@ -124,7 +125,10 @@ def test_topics_incidents_and_controls_on_an_embedded_installation(ready: Instal
     assert (code, "no incidents begin with" in error) == (2, True)
     assert run("approve", asking.id[:10], "--by", "ada")[0] == 0
     assert run("stop", "--environment", "demo", "--note", "freeze")[0] == 0
-    (approved, partition), (stopped, _) = sorted(controls(ready), key=lambda found: found[0].kind)
+    (approved, partition), (stopped, _), *again = sorted(controls(ready), key=lambda found: found[0].kind)
+    said = {where for control, where in controls(ready) if control.id == stopped.id}
+    assert said == set(range(partition_count(ready.settings.kafka, CONTROLS))), "every stage must hear it"
+    assert {control for control, _ in again} == {stopped}
     assert (approved.kind, approved.by, approved.decision_id) == ("approve", "ada", asking.id)
     assert (stopped.kind, stopped.environment, stopped.service, stopped.note) == ("stop", "demo", None, "freeze")
     with Tail(ready.settings.kafka, [DECISIONS]) as tail:

@@ -90,7 +90,8 @@ class TestWhatPeopleSay:
         far = T0 + seconds(3600)
         (again,) = take(kernel, INCIDENTS, revision(2, severity="low", active_subjects=()), revision(3))[1:]
         assert again.verdict == "observe", "it backs off"
-        (later,) = take(kernel, INCIDENTS, revision(4, id="incident-2", updated_unix_nano=far))
+        tried, later = take(kernel, INCIDENTS, revision(4, id="incident-2", updated_unix_nano=far))
+        assert (tried.verdict, tried.incident_id) == ("escalate", "incident-1"), "the back-off is over: no other rung"
         assert (later.verdict, later.tier) == ("ask", "approve")
 
     def test_a_demotion_may_be_forgiven(self) -> None:
@@ -228,15 +229,25 @@ class TestAct:
         assert shadow.actions
         assert take(Act(PolicySettings(), 0), DECISIONS, shadow) == []
 
-    def test_a_stop_holds_and_a_resume_lets_go_of_what_has_not_expired(self) -> None:
+    @pytest.mark.parametrize("resumed_after", [60, 3600])
+    def test_a_stop_holds_and_a_resume_lets_go(self, resumed_after: int) -> None:
         decision = decided(AUTONOMOUS)
-        for resumed_after, issued in ((60, 1), (3600, 0)):
-            kernel = Act(AUTONOMOUS, 0)
-            take(kernel, CONTROLS, control("stop", decision.time_unix_nano, environment="demo"))
-            assert take(kernel, DECISIONS, decision) == []
-            kernel = Act(AUTONOMOUS, 0, kernel.snapshot())
-            resume = control("resume", decision.time_unix_nano + resumed_after * NANOS, environment="demo")
-            assert len(take(kernel, CONTROLS, resume)) == issued
+        kernel = Act(AUTONOMOUS, 0)
+        take(kernel, CONTROLS, control("stop", decision.time_unix_nano, environment="demo"))
+        assert take(kernel, DECISIONS, decision) == []
+        kernel = Act(AUTONOMOUS, 0, kernel.snapshot())
+        resume = control("resume", decision.time_unix_nano + resumed_after * NANOS, environment="demo")
+        # What has expired goes to the executor, too: there it leaves an outcome.
+        assert take(kernel, CONTROLS, resume) == list(decision.actions)
+        assert take(kernel, CONTROLS, resume) == []
+
+    def test_what_expires_while_it_is_held_is_sent_to_its_end_once(self) -> None:
+        decision, kernel = decided(AUTONOMOUS), Act(AUTONOMOUS, 0)
+        take(kernel, CONTROLS, control("stop", decision.time_unix_nano, environment="demo"))
+        take(kernel, DECISIONS, decision)
+        assert emitted(kernel.wake(100.0)) == []
+        assert emitted(kernel.wake(130.0)) == list(decision.actions)
+        assert emitted(kernel.wake(130.0)) == []
 
     def test_a_restored_kernel_still_knows_what_was_asked(self) -> None:
         decision, kernel = decided(ASKING), Act(ASKING, 0)

@@ -1,0 +1,125 @@
+"""An incident is decided about again when what was decided came to nothing, or what held it has passed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from schemas.decision import Decision
+from schemas.outcome import Result
+from schemas.topics import CONTROLS, INCIDENTS, LEARNING
+from streams.incident_to_decision import AGAIN_NANOS, MAX_NOT_TRIED, Decide
+from tests.actions.builders import AUTONOMOUS, T0, seconds
+from tests.streams.test_decide import control, decide, emitted, outcome, revision, take
+
+
+def ended(decision: Decision, result: Result, at: int, **changes: Any) -> Any:
+    told = outcome(decision.actions[0], result, finished=at)
+    return told.model_copy(update={"id": f"{result}-{at}", **changes})
+
+
+def acted(kernel: Decide) -> Decision:
+    (found,) = take(kernel, INCIDENTS, revision(1))
+    assert isinstance(found, Decision)
+    assert found.verdict == "act"
+    return found
+
+
+def test_what_expired_is_decided_about_again_but_not_for_ever() -> None:
+    kernel = decide()
+    decision = acted(kernel)
+    for number in range(1, MAX_NOT_TRIED + 1):
+        late = T0 + seconds(150 * number)
+        (decision,) = take(kernel, LEARNING, ended(decision, Result.EXPIRED, late))
+        assert (decision.verdict, decision.time_unix_nano) == ("act", late)
+        assert decision.actions[0].expires_unix_nano > late
+    assert take(kernel, LEARNING, ended(decision, Result.EXPIRED, T0 + seconds(900))) == []
+
+
+def test_a_stop_holds_it_and_the_resume_re_evaluates_what_was_missed() -> None:
+    kernel = decide()
+    take(kernel, CONTROLS, control("stop"))
+    (held,) = take(kernel, INCIDENTS, revision(1))
+    assert (held.verdict, "not_stopped" in held.reason) == ("observe", True)
+    kernel = decide(state=kernel.snapshot())
+    (going_on,) = take(kernel, CONTROLS, control("resume", T0 + seconds(600)))
+    assert (going_on.verdict, going_on.time_unix_nano) == ("act", T0 + seconds(600))
+    assert going_on.previous_hash == held.hash
+    assert take(kernel, CONTROLS, control("resume", T0 + seconds(601))) == [], "it is at work"
+
+
+def test_a_resume_elsewhere_changes_nothing() -> None:
+    kernel = decide()
+    take(kernel, CONTROLS, control("stop", service="checkout", environment="demo"))
+    take(kernel, INCIDENTS, revision(1))
+    assert take(kernel, CONTROLS, control("resume", T0 + seconds(60), service="payment", environment="demo")) == []
+
+
+def test_an_expired_command_that_was_held_is_wanted_again_only_once_it_may_be() -> None:
+    kernel = decide()
+    decision = acted(kernel)
+    take(kernel, CONTROLS, control("stop", T0 + seconds(2)))
+    (waits,) = take(kernel, LEARNING, ended(decision, Result.EXPIRED, T0 + seconds(150)))
+    assert waits.verdict == "observe"
+    (again,) = take(kernel, CONTROLS, control("resume", T0 + seconds(200)))
+    assert again.verdict == "act"
+
+
+def test_what_was_taken_back_is_looked_at_again_when_the_back_off_is_over() -> None:
+    kernel = decide()
+    decision = acted(kernel)
+    reverted = T0 + seconds(70)
+    (waits,) = take(kernel, LEARNING, ended(decision, Result.REVERTED, reverted))
+    assert waits.verdict in {"observe", "escalate"}
+    assert "backed_off" in waits.reason
+    assert emitted(kernel.wake(59.0)) == [], "back-off lasts 60 s"
+    (after,) = emitted(kernel.wake(60.0))
+    assert isinstance(after, Decision)
+    assert after.time_unix_nano == reverted + 2 * AGAIN_NANOS
+    # The only rung was tried: now a person is needed.
+    assert (after.verdict, "tried: rollback reverted" in after.reason) == ("escalate", True)
+    assert emitted(kernel.wake(600.0)) == []
+
+
+def test_a_wait_is_over_at_the_same_time_whether_records_or_quiet_tell() -> None:
+    def waiting() -> Decide:
+        kernel = decide()
+        take(kernel, CONTROLS, control("stop"))
+        take(kernel, LEARNING, ended(acted(decide()), Result.VERIFIED, T0, incident_id="earlier"))
+        take(kernel, CONTROLS, control("resume", T0 + 1))
+        (cooling,) = take(kernel, INCIDENTS, revision(1))
+        assert "cooled_down" in cooling.reason
+        return kernel
+
+    quiet = emitted(waiting().wake(400.0))
+    told = take(waiting(), INCIDENTS, revision(400, id="other", service="payment", active_subjects=()))[:1]
+    assert quiet == told
+    assert [decision.verdict for decision in told if isinstance(decision, Decision)] == ["act"]
+
+
+@pytest.mark.parametrize(("escalate", "verdicts"), [(False, ["act"]), (True, [])])
+def test_what_was_skipped_is_tried_again_unless_a_person_was_called(escalate: bool, verdicts: list[str]) -> None:
+    kernel = decide()
+    decision = acted(kernel)
+    skipped = ended(decision, Result.REFUSED, T0 + seconds(5), escalate=escalate)
+    assert take(kernel, LEARNING, skipped) == []
+    found = emitted(kernel.wake(31.0))
+    assert [again.verdict for again in found if isinstance(again, Decision)] == verdicts
+
+
+def test_the_end_of_another_incidents_action_says_nothing_about_this_one() -> None:
+    kernel = decide()
+    decision = acted(kernel)
+    take(kernel, INCIDENTS, revision(2, id="incident-2"))
+    assert take(kernel, LEARNING, ended(decision, Result.EXPIRED, T0 + seconds(150))) == []
+
+
+def test_nothing_is_looked_at_again_once_it_is_resolved() -> None:
+    kernel = Decide(decide()._catalog, AUTONOMOUS, 0)
+    take(kernel, CONTROLS, control("stop"))
+    take(kernel, INCIDENTS, revision(1))
+    resolved = revision(2, status="resolved", resolved_unix_nano=T0 + seconds(2), active_subjects=())
+    take(kernel, INCIDENTS, resolved)
+    assert take(kernel, CONTROLS, control("resume", T0 + seconds(60))) == []
+    assert kernel.wake(600.0) == []
