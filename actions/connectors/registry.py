@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from actions.connectors.base import Connector
 from actions.connectors.docker import DockerConnector
+from actions.connectors.exec import ExecConnector
 from actions.connectors.http import HttpConnector
 from actions.connectors.kubernetes.connector import KubernetesConnector
 from actions.connectors.nftables import NftablesConnector
@@ -18,6 +19,7 @@ from actions.connectors.settings import ConnectorsSettings
 
 KINDS: Mapping[str, type[Connector]] = {
     "docker": DockerConnector,
+    "exec": ExecConnector,
     "http": HttpConnector,
     "kubernetes": KubernetesConnector,
     "nftables": NftablesConnector,
@@ -34,6 +36,7 @@ def build(settings: ConnectorsSettings) -> dict[str, Connector]:
     """Make every configured connector."""
     return {
         **{f"docker.{name}": DockerConnector(engine) for name, engine in settings.docker.items()},
+        **{f"exec.{name}": ExecConnector(commands) for name, commands in settings.exec.items()},
         **{f"http.{name}": HttpConnector(endpoint) for name, endpoint in settings.http.items()},
         **{f"kubernetes.{name}": KubernetesConnector(cluster) for name, cluster in settings.kubernetes.items()},
         **{f"nftables.{name}": NftablesConnector(host) for name, host in settings.nftables.items()},
