@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from actions.connectors.argo import ArgoConnector
 from actions.connectors.base import Connector
 from actions.connectors.docker import DockerConnector
 from actions.connectors.exec import ExecConnector
@@ -18,6 +19,7 @@ from actions.connectors.postgres import PostgresConnector
 from actions.connectors.settings import ConnectorsSettings
 
 KINDS: Mapping[str, type[Connector]] = {
+    "argo": ArgoConnector,
     "docker": DockerConnector,
     "exec": ExecConnector,
     "http": HttpConnector,
@@ -35,6 +37,7 @@ def kind_of(connector: str) -> type[Connector] | None:
 def build(settings: ConnectorsSettings) -> dict[str, Connector]:
     """Make every configured connector."""
     return {
+        **{f"argo.{name}": ArgoConnector(cluster) for name, cluster in settings.argo.items()},
         **{f"docker.{name}": DockerConnector(engine) for name, engine in settings.docker.items()},
         **{f"exec.{name}": ExecConnector(commands) for name, commands in settings.exec.items()},
         **{f"http.{name}": HttpConnector(endpoint) for name, endpoint in settings.http.items()},

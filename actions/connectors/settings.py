@@ -137,6 +137,7 @@ as the service account of its pod."""
 class ConnectorsSettings(Group):
     """Systems that actions may be carried out on, by kind and name; a playbook's `http.deployments` is `http` here."""
 
+    argo: dict[str, ClusterAccess] = Field(default_factory=dict)
     docker: dict[str, DockerEngine] = Field(default_factory=dict)
     exec: dict[str, LocalCommands] = Field(default_factory=dict)
     http: dict[str, HttpEndpoint] = Field(default_factory=dict)

@@ -43,7 +43,7 @@ class ClusterConnector(Connector):
     ) -> None:
         super().__init__(enabled=settings.enabled, sleep=sleep, monotonic=monotonic)
         found = access or credentials.find(settings.kubeconfig, settings.context)
-        self._cluster = Cluster(settings, found, transport=transport)
+        self._cluster = Cluster(settings, found, sleep=sleep, transport=transport)
 
     async def observe(self, operation: Operation) -> State:
         return await self._task(operation).look(self._cluster)

@@ -12,7 +12,7 @@ from actions.connectors.base import select, unmet
 from actions.connectors.kubernetes.access import Access
 from actions.connectors.kubernetes.cluster import QUARANTINE
 from actions.connectors.kubernetes.connector import KubernetesConnector
-from actions.connectors.kubernetes.workload import KNOWN_GOOD
+from actions.connectors.kubernetes.revisions import KNOWN_GOOD
 from actions.connectors.settings import ClusterAccess
 from schemas.action import Operation, Precondition
 from schemas.envelope import Entity
@@ -27,8 +27,8 @@ LABEL = "app.kubernetes.io/name"
 
 @pytest.fixture
 async def connector(cluster: FakeCluster) -> AsyncIterator[KubernetesConnector]:
-    cluster.deployment("web", "web:1", 3)
-    cluster.deployment("ledger", "ledger:1", 2)
+    cluster.workload("deployments", "web", "web:1", 3)
+    cluster.workload("deployments", "ledger", "ledger:1", 2)
     connector = connect(cluster, SETTINGS)
     yield connector
     await connector.close()
