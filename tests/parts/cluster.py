@@ -24,7 +24,7 @@ NAMESPACE = "shop"
 # Where the controllers of Deployments and Rollouts note the hash of a revision, and its number.
 HASHES = {"deployments": "pod-template-hash", "rollouts": "rollouts-pod-template-hash"}
 REVISIONS = {"deployments": "deployment.kubernetes.io/revision", "rollouts": "rollout.argoproj.io/revision"}
-_CORE = {"pods", "nodes"}
+_CORE = {"pods", "nodes", "events"}
 _GROUPS = {
     "replicasets": "apps/v1",
     "deployments": "apps/v1",
