@@ -26,6 +26,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from actions.connectors import registry
 from actions.connectors.settings import ConnectorsSettings
+from actions.forensics import Forensics, ForensicsSettings
 from actions.kafka import ControlsReader, KafkaConfig, Publisher, TopicReader, bytes_of
 from actions.ledger import Ledger, connect
 from actions.offsets import OffsetTracker
@@ -67,6 +68,7 @@ class ExecutorConfig:
     max_in_flight: int
     connectors: ConnectorsSettings
     rails: RailsSettings
+    forensics: ForensicsSettings = field(default_factory=ForensicsSettings)
 
 
 async def run_executor(config: ExecutorConfig, stop: asyncio.Event) -> None:
@@ -98,6 +100,7 @@ async def equipped(config: ExecutorConfig) -> AsyncIterator[Tools]:
             controls=controls.current,
             evidence=lambda evidence: TopicReader(config.kafka, SIGNALS, config.topic_prefix, evidence.add),
             clock=time_ns,
+            forensics=Forensics(config.forensics, config.name, time_ns),
         )
     finally:
         controls.close()

@@ -6,12 +6,13 @@ to take it back, what must hold of live state first, what must be better afterwa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from actions.connectors.base import validate_params
+from actions.connectors.base import Params, validate_params
 from actions.connectors.registry import KINDS, kind_of
 from actions.templates import NAMES, render, values_for
 from schemas.action import ActionCommand, Operation, Precondition, Redundancy, Tier, Verification, action_id
@@ -105,6 +106,8 @@ class Step(Part):
     """`service`: as a whole. `cause_instance`: the instance that the likeliest cause names."""
     connector: Annotated[str, Field(pattern=r"^[a-z]+\.[a-z0-9_-]+$")]
     preconditions: tuple[LivePrecondition, ...] = ()
+    forensics: Call | None = None
+    """Evidence of the target that is written down before apply changes it."""
     apply: Call
     revert: Call | None = None
     verification: StepVerification
@@ -127,8 +130,12 @@ class Step(Part):
             raise ValueError("what expires must be taken back: state its revert")
         if self.risk.reach == "instance" and self.risk.instances is None:
             raise ValueError("a step that reaches an instance says where live state shows the instances in service")
+        kind = kind_of(self.connector)
+        assert kind is not None  # noqa: S101 - its own validator ran first
         for call in filter(None, (self.apply, self.revert)):
-            self._check(call)
+            self._check(call, kind.operations)
+        if self.forensics is not None:
+            self._check(self.forensics, kind.collections)
         try:
             for item in self.preconditions:
                 _precondition(item, _AS_THEMSELVES)
@@ -136,12 +143,10 @@ class Step(Part):
             raise ValueError(str(error)) from None
         return self
 
-    def _check(self, call: Call) -> None:
-        kind = kind_of(self.connector)
-        assert kind is not None  # noqa: S101 - its own validator ran first
+    def _check(self, call: Call, known: Mapping[str, type[Params]]) -> None:
         operation = self._operation(call, _AS_THEMSELVES)
         try:
-            validate_params(kind.operations, operation)
+            validate_params(known, operation)
         except PermanentError as error:
             raise ValueError(str(error)) from None
 
@@ -218,6 +223,7 @@ class Playbook(Part):
             target=target,
             apply=_filled(step, step.apply, values),
             revert=None if step.revert is None else _filled(step, step.revert, values),
+            forensics=None if step.forensics is None else _filled(step, step.forensics, values),
             preconditions=tuple(_precondition(item, values) for item in step.preconditions),
             redundancy=_redundancy(step.risk.instances),
             verification=_verification(step, incident),

@@ -81,6 +81,8 @@ class Steps:
         refuse(guards.redundancy(before, self.lease.others))
         refuse(await guards.gate())
         refuse(await guards.reserve())
+        if self.tools.forensics is not None:
+            before |= await self.tools.forensics.collect(command, self._connector, before)
         now = self.tools.clock()
         # Noted before the first change: whatever happens to this executor, the effect expires and can be taken back.
         await self.tools.reversals.note(command, before, now)

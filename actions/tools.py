@@ -12,6 +12,7 @@ from typing import Protocol
 
 from actions.connectors.base import Connector
 from actions.controls import Controls
+from actions.forensics import Forensics
 from actions.ledger import Ledger
 from actions.rails import RailsSettings
 from actions.rails_store import RailsStore
@@ -59,3 +60,4 @@ class Tools:
     evidence: Callable[[Evidence], EvidenceReader]
     clock: Callable[[], int]
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    forensics: Forensics | None = None

@@ -43,6 +43,7 @@ def undo(command: ActionCommand, before: State, *, by: str, now_unix_nano: int) 
             "apply": _filled(command.revert, before),
             # What the undo undoes: the state it expects to find.
             "revert": _filled(command.apply, before),
+            "forensics": None,
             "preconditions": (),
             "redundancy": None,
             "verification": Verification(subjects=(), stabilisation_seconds=0, within_seconds=WITHIN_SECONDS),

@@ -68,6 +68,9 @@ class ActionCommand(Record):
     target: Entity
     apply: Operation
     revert: Operation | None = Field(description="None: irreversible, never autonomous")
+    forensics: Operation | None = Field(
+        default=None, description="evidence that is written down before the first change, where a folder is set for it"
+    )
     preconditions: tuple[Precondition, ...] = ()
     redundancy: Redundancy | None = None
     verification: Verification

@@ -77,6 +77,7 @@ def executor_config(settings: Settings) -> ExecutorConfig:
         max_in_flight=settings.executor.max_in_flight,
         connectors=settings.connectors,
         rails=settings.policy.rails,
+        forensics=settings.forensics,
     )
 
 

@@ -21,6 +21,7 @@ from pydantic_settings import (
 )
 
 from actions.connectors.settings import ConnectorsSettings
+from actions.forensics import ForensicsSettings
 from actions.settings import PolicySettings
 from learning.registry import POLICY_THRESHOLDS, live_file, read
 from schemas.errors import ConfigurationError
@@ -174,6 +175,7 @@ class Settings(BaseSettings):
     learn: LearnSettings = LearnSettings()
     policy: PolicySettings = PolicySettings()
     connectors: ConnectorsSettings = ConnectorsSettings()
+    forensics: ForensicsSettings = ForensicsSettings()
 
     @classmethod
     def settings_customise_sources(

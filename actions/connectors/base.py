@@ -13,9 +13,9 @@ import asyncio
 import contextlib
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
@@ -71,11 +71,20 @@ class Convergence:
     state: State
 
 
+class Files(Protocol):
+    """Where evidence is written to, as `actions.forensics.Package` does."""
+
+    async def add(self, name: str, content: AsyncIterable[bytes]) -> None: ...
+    async def add_document(self, name: str, document: Any) -> None: ...
+
+
 class Connector(ABC):
     """One configured system."""
 
     permissions: ClassVar[tuple[Permission, ...]]
     operations: ClassVar[Mapping[str, type[Params]]]
+    # What can be written down of a target before it is changed; see `collect`.
+    collections: ClassVar[Mapping[str, type[Params]]] = {}
 
     def __init__(self, *, enabled: bool, sleep: Sleep = asyncio.sleep, monotonic: Monotonic = time.monotonic) -> None:
         # Read-only until enabled.
@@ -148,6 +157,11 @@ class Connector(ABC):
         if not self.plan(applied, before, now).satisfied:
             raise RefusedError("the target was changed by someone else since; not reverting over it")
         await self.apply(undo, before, key)
+
+    async def collect(self, operation: Operation, package: Files) -> None:
+        """Write evidence of a target down. Changes nothing, so it needs no enabling."""
+        del package
+        validate_params(self.collections, operation)
 
     async def close(self) -> None:
         """Release connections."""

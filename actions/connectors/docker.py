@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import httpx
@@ -19,6 +19,7 @@ from pydantic import Field
 from actions.connectors.base import (
     Connector,
     Convergence,
+    Files,
     Monotonic,
     OrReference,
     Params,
@@ -26,7 +27,9 @@ from actions.connectors.base import (
     Plan,
     Sleep,
     State,
+    validate_params,
 )
+from actions.connectors.docker_evidence import demultiplexed, without_secrets
 from actions.connectors.exchange import exchange
 from actions.connectors.settings import DockerEngine
 from schemas.action import Operation
@@ -87,6 +90,13 @@ class Restart(Container):
     grace_seconds: Annotated[int, Field(ge=0, le=60)] = 10
 
 
+class Collect(Container):
+    """Evidence of it: how it was made, its processes, what it changed in its files, its log and all its files."""
+
+    log_lines: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000
+    export: bool = True
+
+
 class DockerConnector(Connector):
     """One Engine of the settings."""
 
@@ -100,6 +110,7 @@ class DockerConnector(Connector):
         "set_memory": SetMemory,
         "restart": Restart,
     }
+    collections: ClassVar[Mapping[str, type[Params]]] = {"container": Collect}
 
     def __init__(
         self,
@@ -167,6 +178,30 @@ class DockerConnector(Connector):
     async def verify(self, operation: Operation, before: State) -> Convergence:
         params = _container(self.params(operation))
         return await self.converge(operation, before, params.converge_seconds)
+
+    async def collect(self, operation: Operation, package: Files) -> None:
+        params = validate_params(self.collections, operation)
+        assert isinstance(params, Collect)  # noqa: S101 - the only one there is
+        found = await self._inspect(params)
+        await package.add_document("container.json", without_secrets(found))
+        # What vanishes first comes first, what is largest last.
+        await package.add("processes.json", self._stream(_path(found, "top"), {"ps_args": "-ef"}))
+        await package.add("changes.json", self._stream(_path(found, "changes")))
+        query = {"stdout": "1", "stderr": "1", "timestamps": "1", "tail": str(params.log_lines)}
+        log = self._stream(_path(found, "logs"), query)
+        await package.add("log.txt", log if found["Config"].get("Tty") else demultiplexed(log))
+        if params.export:
+            await package.add("files.tar", self._stream(_path(found, "export")))
+
+    async def _stream(self, path: str, query: Mapping[str, str] | None = None) -> AsyncIterator[bytes]:
+        try:
+            async with self._client.stream("GET", path, params=query) as response:
+                if not response.is_success:
+                    raise PermanentError(f"GET {path}: {response.status_code}")
+                async for chunk in response.aiter_bytes():
+                    yield chunk
+        except httpx.TransportError as error:
+            raise TemporaryError(f"GET {path}: {type(error).__name__} {error}".strip()) from None
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -238,7 +273,7 @@ def _document(answer: bytes) -> Any:
 
 
 def _path(here: Mapping[str, Any], verb: str) -> str:
-    return f"{_API}/containers/{here['id']}/{verb}"
+    return f"{_API}/containers/{here.get('id') or here['Id']}/{verb}"
 
 
 def _container(params: Params) -> Container:

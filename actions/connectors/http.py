@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import httpx
 import orjson
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from actions.connectors.base import (
     MAX_STATE_BYTES,
@@ -29,8 +29,8 @@ from actions.connectors.base import (
     Sleep,
     State,
     resolve,
-    select,
 )
+from actions.connectors.desired import Desired, missing
 from actions.connectors.exchange import exchange
 from actions.connectors.settings import HttpEndpoint
 from schemas.action import Operation
@@ -52,37 +52,6 @@ def _safe_segment(segment: str) -> str:
 
 
 Segments = Annotated[tuple[Annotated[str, AfterValidator(_safe_segment)], ...], Field(min_length=1)]
-
-
-class Desired(Params):
-    """One part of the state and what it must be: `equals` a value, or of a `count`. Either may refer to the state."""
-
-    pointer: Annotated[str, Field(pattern="^/")]
-    where: dict[str, Any] = Field(default_factory=dict, description="members that an element under `*` must have")
-    equals: Any = None
-    count: Any = None
-
-    @model_validator(mode="after")
-    def _one_of_two(self) -> Desired:
-        if len(self.model_fields_set & {"equals", "count"}) != 1:
-            raise ValueError("give either equals or count")
-        return self
-
-    def unmet(self, before: State, now: State) -> str | None:
-        """Say what is missing of it, if anything."""
-        found = select(now, self.pointer, self.where)
-        if "count" in self.model_fields_set:
-            count = resolve(self.count, before)
-            return None if len(found) == count else f"{self.pointer} are {len(found)}, not {count}"
-        wanted = resolve(self.equals, before)
-        if found and all(part == wanted for part in found):
-            return None
-        return f"{self.pointer} is not {wanted!r:.100}"
-
-    def changed(self, before: State, now: State) -> bool:
-        """Whether this part of the state is another than before."""
-        here, there = select(now, self.pointer, self.where), select(before, self.pointer, self.where)
-        return len(here) != len(there) if "count" in self.model_fields_set else here != there
 
 
 class SetParams(Params):
@@ -133,11 +102,11 @@ class HttpConnector(Connector):
 
     def plan(self, operation: Operation, before: State, now: State) -> Plan:
         params = self._set(operation)
-        missing = _missing(params.desired, before, now)
+        problems = missing(params.desired, before, now)
         change = {"method": params.method, "path": _path(params.write), "body": resolve(params.body, before)}
         changed = any(item.changed(before, now) for item in params.desired)
-        summary = "; ".join(missing) or "already as desired"
-        return Plan(satisfied=not missing, drifted=bool(missing) and changed, summary=summary, change=change)
+        summary = "; ".join(problems) or "already as desired"
+        return Plan(satisfied=not problems, drifted=bool(problems) and changed, summary=summary, change=change)
 
     async def apply(self, operation: Operation, before: State, key: str) -> None:
         self.require_enabled(operation)
@@ -148,7 +117,7 @@ class HttpConnector(Connector):
     async def verify(self, operation: Operation, before: State) -> Convergence:
         params = self._set(operation)
         wanted = params.desired + params.converged
-        return await self.wait(operation, lambda now: _missing(wanted, before, now), params.converge_seconds)
+        return await self.wait(operation, lambda now: missing(wanted, before, now), params.converge_seconds)
 
     async def close(self) -> None:
         await self._client.aclose()
@@ -215,7 +184,3 @@ def _state(answer: bytes, params: SetParams) -> State:
     if len(orjson.dumps(state)) > MAX_STATE_BYTES:
         raise PermanentError(f"GET {_path(params.read)}: over {MAX_STATE_BYTES} bytes; narrow it by `keep`")
     return state
-
-
-def _missing(desired: tuple[Desired, ...], before: State, now: State) -> list[str]:
-    return [problem for item in desired if (problem := item.unmet(before, now)) is not None]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from actions.connectors.argo import ArgoConnector
 from actions.connectors.base import Connector
 from actions.connectors.docker import DockerConnector
+from actions.connectors.exec import ExecConnector
 from actions.connectors.http import HttpConnector
 from actions.connectors.kubernetes.connector import KubernetesConnector
 from actions.connectors.nftables import NftablesConnector
@@ -17,7 +19,9 @@ from actions.connectors.postgres import PostgresConnector
 from actions.connectors.settings import ConnectorsSettings
 
 KINDS: Mapping[str, type[Connector]] = {
+    "argo": ArgoConnector,
     "docker": DockerConnector,
+    "exec": ExecConnector,
     "http": HttpConnector,
     "kubernetes": KubernetesConnector,
     "nftables": NftablesConnector,
@@ -33,7 +37,9 @@ def kind_of(connector: str) -> type[Connector] | None:
 def build(settings: ConnectorsSettings) -> dict[str, Connector]:
     """Make every configured connector."""
     return {
+        **{f"argo.{name}": ArgoConnector(cluster) for name, cluster in settings.argo.items()},
         **{f"docker.{name}": DockerConnector(engine) for name, engine in settings.docker.items()},
+        **{f"exec.{name}": ExecConnector(commands) for name, commands in settings.exec.items()},
         **{f"http.{name}": HttpConnector(endpoint) for name, endpoint in settings.http.items()},
         **{f"kubernetes.{name}": KubernetesConnector(cluster) for name, cluster in settings.kubernetes.items()},
         **{f"nftables.{name}": NftablesConnector(host) for name, host in settings.nftables.items()},

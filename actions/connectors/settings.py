@@ -69,6 +69,17 @@ def _network(text: str) -> str:
 NetworkText = Annotated[str, AfterValidator(_network)]
 
 
+class LocalCommands(Group):
+    """Commands on the executor's machine that a signed manifest allows."""
+
+    manifest: Path
+    """The manifest; its signature lies beside it, as the same name with `.sig`."""
+    key_file: Path
+    """The key it is signed with. Only its owner may read it."""
+    enabled: bool = False
+    """Whether actions may run the `apply` of its commands. Until then only their `observe` is run."""
+
+
 class HostAddresses(Group):
     """Addresses of one instance of a service."""
 
@@ -126,7 +137,9 @@ as the service account of its pod."""
 class ConnectorsSettings(Group):
     """Systems that actions may be carried out on, by kind and name; a playbook's `http.deployments` is `http` here."""
 
+    argo: dict[str, ClusterAccess] = Field(default_factory=dict)
     docker: dict[str, DockerEngine] = Field(default_factory=dict)
+    exec: dict[str, LocalCommands] = Field(default_factory=dict)
     http: dict[str, HttpEndpoint] = Field(default_factory=dict)
     kubernetes: dict[str, ClusterAccess] = Field(default_factory=dict)
     nftables: dict[str, NftablesHost] = Field(default_factory=dict)

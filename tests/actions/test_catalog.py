@@ -156,3 +156,10 @@ def test_of_two_playbooks_the_one_that_can_act_is_chosen() -> None:
     assert Catalog(both).serving(incident()) == here
     assert Catalog(both, ["http.elsewhere"]).serving(incident()) == there
     assert Catalog(both, ["http.elsewhere"]).version != Catalog(both).version
+
+
+def test_evidence_that_a_connector_cannot_collect_is_a_fault() -> None:
+    text = (SHIPPED / "container-isolation.yaml").read_text()
+    wrong = text.replace("operation: container", "operation: universe")
+    (fault,) = faults(wrong)
+    assert fault.endswith("docker.engine has no operation universe; it has: container")

@@ -21,9 +21,10 @@ from kmock import KubernetesEmulator, KubernetesError, Request
 
 TOKEN = "token-of-the-executor"
 NAMESPACE = "shop"
-HASH = "pod-template-hash"
-REVISION = "deployment.kubernetes.io/revision"
-_CORE = {"pods", "nodes"}
+# Where the controllers of Deployments and Rollouts note the hash of a revision, and its number.
+HASHES = {"deployments": "pod-template-hash", "rollouts": "rollouts-pod-template-hash"}
+REVISIONS = {"deployments": "deployment.kubernetes.io/revision", "rollouts": "rollout.argoproj.io/revision"}
+_CORE = {"pods", "nodes", "events"}
 _GROUPS = {
     "replicasets": "apps/v1",
     "deployments": "apps/v1",
@@ -43,6 +44,7 @@ class FakeCluster(KubernetesEmulator):
     forbidden: set[tuple[str, str]] = attrs.field(factory=set)
     bad_images: set[str] = attrs.field(factory=set)
     evictions_left: int = 100
+    controllers_away: bool = False
     writes: list[Request] = attrs.field(factory=list)
     logs: dict[str, bytes] = attrs.field(factory=dict)
     _numbers: Iterator[int] = attrs.field(factory=lambda: count(1))
@@ -75,20 +77,20 @@ class FakeCluster(KubernetesEmulator):
         self._replace(plural, namespace, name, _merged(held, change))
         self.reconcile()
 
-    def deployment(self, name: str, image: str, replicas: int, namespace: str = NAMESPACE, **spec: Any) -> None:
+    def workload(self, plural: str, name: str, image: str, replicas: int) -> None:
         held = {"app.kubernetes.io/name": name}
         template = {"metadata": {"labels": held}, "spec": {"containers": [{"name": "main", "image": image}]}}
-        body = {"replicas": replicas, "selector": {"matchLabels": held}, "template": template, **spec}
-        self.make("deployments", name, {"metadata": {"labels": held}, "spec": body}, namespace)
+        body = {"replicas": replicas, "selector": {"matchLabels": held}, "template": template}
+        self.make(plural, name, {"metadata": {"labels": held}, "spec": body, "status": {}})
         self.reconcile()
 
-    def deploy(self, name: str, image: str) -> None:
+    def deploy(self, name: str, image: str, plural: str = "deployments") -> None:
         """Roll a new version out."""
-        held = self.find("deployments", name)
+        held = self.find(plural, name)
         assert held is not None
         template = deepcopy(held["spec"]["template"])
         template["spec"]["containers"][0]["image"] = image
-        self.edit("deployments", name, {"spec": {"template": template}})
+        self.edit(plural, name, {"spec": {"template": template}})
 
     def pods(self, service: str) -> list[Json]:
         return [pod for pod in self.all("pods") if pod["metadata"]["labels"].get("app.kubernetes.io/name") == service]
@@ -161,26 +163,48 @@ class FakeCluster(KubernetesEmulator):
     # Its controllers.
 
     def reconcile(self) -> None:
+        if self.controllers_away:
+            return
         for deployment in self.all("deployments"):
-            current = self._replicaset(deployment)["metadata"]["uid"]
-            for item in self._owned("replicasets", deployment):
-                self._keep(item, deployment["spec"]["replicas"] if item["metadata"]["uid"] == current else 0)
+            self._spread(deployment, {self._replicaset("deployments", deployment): deployment["spec"]["replicas"]})
             self._report(deployment)
+        for rollout in self.all("rollouts"):
+            self._step(rollout)
 
-    def _replicaset(self, deployment: Json) -> Json:
-        template, sets = deployment["spec"]["template"], self._owned("replicasets", deployment)
-        latest = max((_revision(item) for item in sets), default=0)
-        for item in sets:
-            if _unhashed(item["spec"]["template"]) == template:
-                if _revision(item) < latest:
-                    item["metadata"]["annotations"][REVISION] = str(latest + 1)
-                return item
+    def _step(self, rollout: Json) -> None:
+        """Give one pod to an update, and all when it is promoted; none when it is aborted."""
+        status, current = rollout["status"], self._replicaset("rollouts", rollout)
+        if status.get("currentPodHash") != current:
+            status |= {"currentPodHash": current, "promoteFull": False, "abort": False}
+        stable = status.setdefault("stableRS", current)
+        if status["promoteFull"]:
+            status |= {"stableRS": (stable := current), "promoteFull": False}
+        replicas = rollout["spec"]["replicas"]
+        canaries = 0 if stable == current or status["abort"] else 1
+        self._spread(rollout, {current: canaries} | {stable: replicas - canaries})
+        status["phase"] = "Degraded" if status["abort"] else "Paused" if canaries else "Healthy"
+
+    def _spread(self, workload: Json, pods: dict[str, int]) -> None:
+        for item in self._owned("replicasets", workload):
+            self._keep(item, pods.get(item["metadata"]["name"].rpartition("-")[2], 0))
+
+    def _replicaset(self, plural: str, workload: Json) -> str:
+        """Find the ReplicaSet of a workload's template, or make it; gives its hash."""
+        template, sets = workload["spec"]["template"], self._owned("replicasets", workload)
+        number = REVISIONS[plural]
+        latest = max((int(item["metadata"]["annotations"][number]) for item in sets), default=0)
         digest = sha256(orjson.dumps(template)).hexdigest()[:10]
-        held = {**template["metadata"]["labels"], HASH: digest}
-        hashed = _merged(deepcopy(template), {"metadata": {"labels": held}})
-        meta = {"labels": held, "annotations": {REVISION: str(latest + 1)}, **_owner("Deployment", deployment)}
-        body = {"metadata": meta, "spec": {"selector": {"matchLabels": held}, "template": hashed}}
-        return self.make("replicasets", f"{deployment['metadata']['name']}-{digest}", body)
+        name = f"{workload['metadata']['name']}-{digest}"
+        found = next((item for item in sets if item["metadata"]["name"] == name), None)
+        if found is None:
+            held = {**template["metadata"]["labels"], HASHES[plural]: digest}
+            hashed = _merged(deepcopy(template), {"metadata": {"labels": held}})
+            meta = {"labels": held, "annotations": {number: str(latest + 1)}, **_owner(plural, workload)}
+            body = {"metadata": meta, "spec": {"selector": {"matchLabels": held}, "template": hashed}}
+            self.make("replicasets", name, body)
+        elif int(found["metadata"]["annotations"][number]) < latest:
+            found["metadata"]["annotations"][number] = str(latest + 1)
+        return digest
 
     def _keep(self, replicaset: Json, replicas: int) -> None:
         wanted, uid = replicaset["spec"]["selector"]["matchLabels"], replicaset["metadata"]["uid"]
@@ -206,18 +230,16 @@ class FakeCluster(KubernetesEmulator):
         self.make("pods", name, {"metadata": meta, "spec": spec, "status": status})
 
     def _report(self, deployment: Json) -> None:
-        template = deployment["spec"]["template"]
-        sets = self._owned("replicasets", deployment)
-        current = next(item for item in sets if _unhashed(item["spec"]["template"]) == template)
-        updated, pods = self._owned("pods", current), [pod for item in sets for pod in self._owned("pods", item)]
+        sets, digest = self._owned("replicasets", deployment), self._replicaset("deployments", deployment)
+        pods = [pod for item in sets for pod in self._owned("pods", item)]
+        updated = [pod for pod in pods if pod["metadata"]["labels"][HASHES["deployments"]] == digest]
         ready = [pod for pod in pods if pod["status"]["conditions"][0]["status"] == "True"]
-        deployment["status"] = {
+        deployment["status"] |= {
             "observedGeneration": deployment["metadata"]["generation"],
             "replicas": len(pods),
             "updatedReplicas": len(updated),
             "readyReplicas": len(ready),
         }
-        self.objects[_key("deployments", NAMESPACE, deployment["metadata"]["name"])] = deployment
 
     def _owned(self, plural: str, by: Json) -> list[Json]:
         uid = by["metadata"]["uid"]
@@ -236,15 +258,6 @@ def _key(plural: str, namespace: str | None, name: str) -> tuple[kmock.resource,
 def _owner(kind: str, held: Json) -> Json:
     meta = held["metadata"]
     return {"ownerReferences": [{"kind": kind, "name": meta["name"], "uid": meta["uid"], "controller": True}]}
-
-
-def _revision(item: Json) -> int:
-    return int(item["metadata"]["annotations"][REVISION])
-
-
-def _unhashed(template: Json) -> Json:
-    held = {key: value for key, value in template["metadata"]["labels"].items() if key != HASH}
-    return {**template, "metadata": {**template["metadata"], "labels": held}}
 
 
 def _same(held: Json, preconditions: Json) -> None:

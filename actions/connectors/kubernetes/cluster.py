@@ -12,6 +12,7 @@ from typing import Any, Literal
 import httpx
 import orjson
 
+from actions.connectors.base import Sleep
 from actions.connectors.exchange import exchange
 from actions.connectors.kubernetes.access import Access
 from actions.connectors.settings import ClusterAccess
@@ -54,9 +55,15 @@ class Cluster:
     """A client of one cluster."""
 
     def __init__(
-        self, settings: ClusterAccess, access: Access, *, transport: httpx.AsyncBaseTransport | None = None
+        self,
+        settings: ClusterAccess,
+        access: Access,
+        *,
+        sleep: Sleep,
+        transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.settings = settings
+        self.sleep = sleep
         self._access = access
         self._client = httpx.AsyncClient(
             base_url=access.server,

@@ -14,11 +14,24 @@ from typing import ClassVar
 
 import httpx
 
-from actions.connectors.base import Connector, Convergence, Monotonic, Params, Permission, Plan, Sleep, State, resolve
+from actions.connectors.base import (
+    Connector,
+    Convergence,
+    Files,
+    Monotonic,
+    Params,
+    Permission,
+    Plan,
+    Sleep,
+    State,
+    resolve,
+    validate_params,
+)
 from actions.connectors.kubernetes import access as credentials
 from actions.connectors.kubernetes.access import Access
 from actions.connectors.kubernetes.cluster import Cluster
 from actions.connectors.kubernetes.cordon import SetCordon
+from actions.connectors.kubernetes.evidence import Collect
 from actions.connectors.kubernetes.quarantine import SetQuarantine
 from actions.connectors.kubernetes.restart import Restart
 from actions.connectors.kubernetes.segment import SetSegment
@@ -43,7 +56,7 @@ class ClusterConnector(Connector):
     ) -> None:
         super().__init__(enabled=settings.enabled, sleep=sleep, monotonic=monotonic)
         found = access or credentials.find(settings.kubeconfig, settings.context)
-        self._cluster = Cluster(settings, found, transport=transport)
+        self._cluster = Cluster(settings, found, sleep=sleep, transport=transport)
 
     async def observe(self, operation: Operation) -> State:
         return await self._task(operation).look(self._cluster)
@@ -90,6 +103,7 @@ class KubernetesConnector(ClusterConnector):
         Permission("read", "get, list: pods, networkpolicies", "observe pods, their peers and what lets them through"),
         Permission("read", "get, list: deployments, statefulsets, replicasets, horizontalpodautoscalers", "workloads"),
         Permission("read", "get, list: nodes (for the whole cluster)", "only to cordon"),
+        Permission("collect", "get: pods/log; list: events", "evidence of a pod before it is quarantined"),
         Permission("set_quarantine", "patch: pods; create, patch: networkpolicies", "relabel a pod, make our policy"),
         Permission("set_segment", "create, patch, delete: networkpolicies", "make our policy and take it away"),
         Permission("scale", "patch: deployments/scale, statefulsets/scale", "change the number of pods"),
@@ -105,3 +119,9 @@ class KubernetesConnector(ClusterConnector):
         "restart": Restart,
         "set_cordon": SetCordon,
     }
+    collections: ClassVar[Mapping[str, type[Params]]] = {"pod": Collect}
+
+    async def collect(self, operation: Operation, package: Files) -> None:
+        wanted = validate_params(self.collections, operation)
+        assert isinstance(wanted, Collect)  # noqa: S101 - the only one there is
+        await wanted.collect(self._cluster, package)

@@ -113,14 +113,24 @@ async def look_at_pod(cluster: Cluster, namespace: str, name: str, service: str)
     """
     at = path("v1", "pods", namespace)
     found = await cluster.get(f"{at}/{name}")
-    key = cluster.settings.service_label
-    if found is not None and service not in (labels(found).get(key), labels(found).get(QUARANTINE)):
-        raise PermanentError(f"pod {name} is not labelled as one of service {service}")
+    if found is not None:
+        check_service(cluster, found, service)
     return {
         "namespace": namespace,
         "pod": None if found is None else _state(found),
         "instances": await look_at_instances(cluster, namespace, service),
     }
+
+
+def check_service(cluster: Cluster, pod: Object, service: str) -> None:
+    """See that a pod is one of a service, in quarantine or not.
+
+    Raises:
+        PermanentError: it is not.
+
+    """
+    if service not in (labels(pod).get(cluster.settings.service_label), labels(pod).get(QUARANTINE)):
+        raise PermanentError(f"pod {pod['metadata']['name']} is not labelled as one of service {service}")
 
 
 async def look_at_instances(cluster: Cluster, namespace: str, service: str) -> list[State]:

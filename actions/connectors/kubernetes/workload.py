@@ -1,27 +1,20 @@
-"""The Deployment or StatefulSet of a service: how many pods it has, and which of its revisions they are of.
-
-Revisions are told by the hash of their pod template, which the cluster gives them: their numbers change with each
-rollback. The known-good one is the newest other revision that carries the annotation `reflexarc.io/known-good: "true"`
-on its ReplicaSet, and without any, the one before the current.
-"""
+"""The Deployment or StatefulSet of a service: how many pods it has, and which of its revisions they are of."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from actions.connectors.base import OrReference, Plan, State
 from actions.connectors.kubernetes.cluster import Cluster, Object, path
-from actions.connectors.kubernetes.objects import Service, identity, labels, notes, owner
+from actions.connectors.kubernetes.objects import Service, identity
 from actions.connectors.kubernetes.quarantine import look_at_instances
+from actions.connectors.kubernetes.revisions import Keeper, the_workload
 from actions.connectors.kubernetes.task import Task, anew, differing
 from schemas.errors import PermanentError
 
-KNOWN_GOOD = "reflexarc.io/known-good"
-_REVISION = "deployment.kubernetes.io/revision"
-HASH = "pod-template-hash"
+_KEEPER = Keeper(hash="pod-template-hash", revision="deployment.kubernetes.io/revision")
 _PLURALS = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
 
 
@@ -90,9 +83,9 @@ class Rollback(Task):
             "workload": {
                 **rollout(found),
                 "paused": bool(found["spec"].get("paused")),
-                "template": current(found, sets),
-                "known_good": known_good(sets, current(found, sets)),
-                "revisions": [_revision(item) for item in sets],
+                "template": _KEEPER.current(found, sets),
+                "known_good": _KEEPER.known_good(sets, _KEEPER.current(found, sets)),
+                "revisions": [_KEEPER.state(item) for item in sets],
             },
             "instances": await look_at_instances(cluster, namespace, self.service),
         }
@@ -108,13 +101,11 @@ class Rollback(Task):
         if here["paused"]:
             raise PermanentError(f"the rollout of {here['name']} is paused; somebody is at work on it")
         _, sets = await self._read(cluster, namespace)
-        wanted = next((item for item in sets if labels(item).get(HASH) == self.template), None)
-        if wanted is None:
-            raise PermanentError(f"revision {self.template} of {here['name']} is not kept any more")
+        wanted = _KEEPER.template_of(sets, self.template)
         # Replaced as a whole: merged, it would keep what the bad revision added.
         body = [
             {"op": "replace", "path": "/metadata/resourceVersion", "value": here["resource_version"]},
-            {"op": "replace", "path": "/spec/template", "value": without_hash(wanted["spec"]["template"])},
+            {"op": "replace", "path": "/spec/template", "value": wanted},
         ]
         await cluster.patch(path("apps/v1", "deployments", namespace, here["name"]), body, "json")
 
@@ -124,33 +115,7 @@ class Rollback(Task):
 
     async def _read(self, cluster: Cluster, namespace: str) -> tuple[Object, list[Object]]:
         found = await the_workload(cluster, namespace, "deployments", self.service)
-        return found, await revisions(cluster, namespace, found)
-
-
-async def the_workload(cluster: Cluster, namespace: str, plural: str, service: str, group: str = "apps/v1") -> Object:
-    """Find the one workload of a service.
-
-    Raises:
-        PermanentError: none, or more than one carries its label.
-
-    """
-    found: list[Object] = await cluster.items(
-        path(group, plural, namespace), f"{cluster.settings.service_label}={service}", 2
-    )
-    if len(found) != 1:
-        many = "none" if not found else "more than one"
-        raise PermanentError(f"{many} of the {plural} in {namespace} is labelled as service {service}; one is needed")
-    return found[0]
-
-
-async def revisions(cluster: Cluster, namespace: str, workload: Object, annotation: str = _REVISION) -> list[Object]:
-    """List the ReplicaSets of a workload, the newest revision first."""
-    exact = workload["spec"]["selector"].get("matchLabels") or {}
-    selector = ",".join(f"{key}={value}" for key, value in sorted(exact.items()))
-    found = await cluster.items(path("apps/v1", "replicasets", namespace), selector)
-    uid = workload["metadata"]["uid"]
-    ours = [item for item in found if (owner(item) or {}).get("uid") == uid]
-    return sorted(ours, key=lambda item: int(notes(item).get(annotation, "0")), reverse=True)
+        return found, await _KEEPER.revisions(cluster, namespace, found)
 
 
 def rollout(found: Object) -> State:
@@ -172,28 +137,3 @@ def unfinished(here: State) -> list[str]:
         return ["its controller has not seen the change"]
     counts = {key: here[key] for key in ("updated", "ready", "total")}
     return [f"{key} are {count} of {here['replicas']}" for key, count in counts.items() if count != here["replicas"]]
-
-
-def current(workload: Object, sets: Sequence[Object]) -> str | None:
-    """Give the hash of the revision that a workload is of; None while its controller has not made it yet."""
-    template = workload["spec"]["template"]
-    return next((labels(item).get(HASH) for item in sets if without_hash(item["spec"]["template"]) == template), None)
-
-
-def known_good(sets: Sequence[Object], running: str | None) -> str | None:
-    """Give the hash of the revision to go back to, if any."""
-    others = [item for item in sets if labels(item).get(HASH) != running]
-    marked = [item for item in others if notes(item).get(KNOWN_GOOD) == "true"]
-    return next((labels(item).get(HASH) for item in (*marked, *others)), None)
-
-
-def without_hash(template: Object) -> dict[str, Any]:
-    """Give a pod template as a person wrote it: the cluster adds its hash to the labels of each revision."""
-    meta = template.get("metadata") or {}
-    kept = {key: value for key, value in (meta.get("labels") or {}).items() if key != HASH}
-    return {**template, "metadata": {**meta, "labels": kept}}
-
-
-def _revision(found: Object) -> State:
-    images = [item.get("image") for item in found["spec"]["template"]["spec"].get("containers") or ()]
-    return {"template": labels(found).get(HASH), "revision": notes(found).get(_REVISION), "images": images}

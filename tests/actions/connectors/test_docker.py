@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
@@ -16,6 +17,7 @@ from actions.connectors.base import select, unmet
 from actions.connectors.docker import DockerConnector
 from actions.connectors.registry import build, close
 from actions.connectors.settings import ConnectorsSettings, DockerEngine
+from actions.forensics import Forensics, ForensicsSettings, Package
 from schemas.action import Operation
 from schemas.envelope import Entity
 from schemas.errors import PermanentError, RefusedError, TemporaryError
@@ -109,6 +111,29 @@ async def test_isolation_cuts_off_the_instance_and_only_it(engine: Podman, conne
     assert (await connector.verify(command.revert, before)).reached
     soon(lambda: engine.serves(address(engine, "web-1")))
     assert (await connector.observe(command.apply))["container"] == before["container"]
+
+
+async def test_evidence_is_collected_before_isolation(
+    engine: Podman, connector: DockerConnector, tmp_path: Path
+) -> None:
+    command = shipped("container-isolation")
+    engine.run("exec", "web-1", "/bin/sh", "-c", "echo was here > /tmp/dropped; echo said this > /proc/1/fd/1")
+    before = await connector.observe(command.apply)
+    settings = ForensicsSettings(folder=tmp_path / "packages", seconds=30)
+    told = (await Forensics(settings, "executor-1", time.time_ns).collect(command, connector, before))["forensics"]
+    assert (told["problem"], told["incomplete"]) == (None, [])
+    package = Path(told["package"])
+    assert "http.server" in (package / "processes.json").read_text()
+    # Of a container without an image, as these are, nothing can be a change.
+    assert (package / "changes.json").read_text().strip() == "null"
+    assert "said this" in (package / "log.txt").read_text()
+    with tarfile.open(package / "files.tar") as files:
+        dropped = files.extractfile("tmp/dropped")
+        assert dropped is not None
+        assert dropped.read() == b"was here\n"
+    stranger = command.forensics.model_copy(update={"params": {"container": "ledger-1", "service": "web"}})
+    with pytest.raises(PermanentError, match="not labelled"):
+        await connector.collect(stranger, Package(tmp_path, 1, time.time_ns))
 
 
 async def test_aliases_come_back(engine: Podman, connector: DockerConnector) -> None:

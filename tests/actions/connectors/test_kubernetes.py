@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
+from time import time_ns
 from typing import Any
 
 import pytest
@@ -12,9 +14,10 @@ from actions.connectors.base import select, unmet
 from actions.connectors.kubernetes.access import Access
 from actions.connectors.kubernetes.cluster import QUARANTINE
 from actions.connectors.kubernetes.connector import KubernetesConnector
-from actions.connectors.kubernetes.workload import KNOWN_GOOD
+from actions.connectors.kubernetes.revisions import KNOWN_GOOD
 from actions.connectors.settings import ClusterAccess
-from schemas.action import Operation, Precondition
+from actions.forensics import Forensics, ForensicsSettings
+from schemas.action import ActionCommand, Operation, Precondition
 from schemas.envelope import Entity
 from schemas.errors import PermanentError, RefusedError, TemporaryError
 from schemas.incident import RootCause
@@ -27,8 +30,8 @@ LABEL = "app.kubernetes.io/name"
 
 @pytest.fixture
 async def connector(cluster: FakeCluster) -> AsyncIterator[KubernetesConnector]:
-    cluster.deployment("web", "web:1", 3)
-    cluster.deployment("ledger", "ledger:1", 2)
+    cluster.workload("deployments", "web", "web:1", 3)
+    cluster.workload("deployments", "ledger", "ledger:1", 2)
     connector = connect(cluster, SETTINGS)
     yield connector
     await connector.close()
@@ -48,6 +51,13 @@ def operation(kind: str, **params: Any) -> Operation:
 
 def pod(cluster: FakeCluster, service: str = "web") -> str:
     return str(cluster.pods(service)[0]["metadata"]["name"])
+
+
+def shipped(name: str, instance: str) -> ActionCommand:
+    entity = Entity(environment="demo", service="web", instance=instance)
+    cause = RootCause(entity=entity, what="errors", signal_id="signal-1", score=0.9, because="it alone is ill")
+    (command,) = commands(name, service="web", root_causes=(cause,)).values()
+    return command
 
 
 def quarantine(name: str, service: str = "web") -> tuple[Operation, Operation]:
@@ -101,6 +111,36 @@ async def test_a_quarantined_pod_is_cut_off_and_replaced(cluster: FakeCluster, c
     assert held["metadata"]["labels"] == before["pod"]["labels"]
     assert not held["metadata"]["annotations"]
     assert len(cluster.pods("web")) == 3
+
+
+async def test_evidence_is_collected_before_quarantine(
+    cluster: FakeCluster, connector: KubernetesConnector, tmp_path: Path
+) -> None:
+    ill = pod(cluster)
+    held = cluster.find("pods", ill)
+    assert held is not None
+    held["spec"]["containers"][0]["env"] = [{"name": "PASSWORD", "value": "secret"}]
+    held["status"]["containerStatuses"] = [{"name": "main", "restartCount": 1}]
+    cluster.make("events", "one", {"reason": "Killing", "involvedObject": {"uid": held["metadata"]["uid"]}})
+    cluster.logs[ill] = b"2026-11-23T00:00:00Z GET /.env\n"
+    command = shipped("container-isolation-kubernetes", ill)
+    before = await connector.observe(command.apply)
+    forensics = Forensics(ForensicsSettings(folder=tmp_path), "executor-1", time_ns)
+    told = (await forensics.collect(command, connector, before))["forensics"]
+    assert (told["problem"], told["incomplete"]) == (None, [])
+    package = Path(told["package"])
+    assert (package / "main.log").read_bytes() == cluster.logs[ill]
+    assert (package / "main.previous.log").read_bytes() == cluster.logs[ill]
+    assert "Killing" in (package / "events.json").read_text()
+    described = (package / "pod.json").read_text()
+    assert "PASSWORD" in described
+    assert "secret" not in described
+    assert cluster.writes == []
+
+    cluster.forbidden.add(("GET", "pods/log"))
+    again = command.model_copy(update={"id": "another"})
+    told = (await forensics.collect(again, connector, before))["forensics"]
+    assert told["incomplete"] == ["main.log", "main.previous.log"]
 
 
 async def test_a_pod_that_is_no_more_needs_nothing_back(cluster: FakeCluster, connector: KubernetesConnector) -> None:
@@ -433,9 +473,7 @@ async def test_the_shipped_playbook_does_it_and_takes_it_back(
     cluster: FakeCluster, connector: KubernetesConnector, name: str
 ) -> None:
     cluster.deploy("web", "web:2")
-    entity = Entity(environment="demo", service="web", instance=pod(cluster))
-    cause = RootCause(entity=entity, what="errors", signal_id="signal-1", score=0.9, because="it alone is ill")
-    (command,) = commands(f"{name}-kubernetes", service="web", root_causes=(cause,)).values()
+    command = shipped(f"{name}-kubernetes", pod(cluster))
     before = await connector.observe(command.apply)
     assert [problem for item in command.preconditions if (problem := unmet(item, before))] == []
     if command.redundancy is not None:

@@ -1,0 +1,183 @@
+"""Evidence of a target, written down before an action changes it: files, their hashes, and who took them when.
+
+Called by `actions.steps` once an action is let through and before its first change. What there is to collect the
+connector knows (`Connector.collect`); here it is bounded in size and time, hashed and sealed. Evidence that cannot be
+had does not hold an action up: containment comes first, and the package says what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterable, AsyncIterator, Callable
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import orjson
+from pydantic import Field
+
+from actions.connectors.base import Connector, State
+from actions.connectors.settings import Group
+from schemas.action import ActionCommand
+from schemas.errors import PermanentError, TemporaryError
+
+_MIB = 1024 * 1024
+# Ids are made from content, but a command comes from a topic: nothing else may become part of a path.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_MANIFEST = "manifest.json"
+
+
+class ForensicsSettings(Group):
+    """Evidence collected before containment."""
+
+    folder: Path | None = None
+    """Where each action's package is written. None: nothing is collected."""
+    package_mib: Annotated[int, Field(ge=1)] = 256
+    """Most that one package may take; what is cut off there is marked so."""
+    folder_mib: Annotated[int, Field(ge=1)] = 4096
+    """Once the packages together take this, nothing more is collected until a person has made room."""
+    seconds: Annotated[float, Field(gt=0, le=60)] = 20.0
+    """Longest that containment waits for evidence."""
+
+
+class Package:
+    """One package being written. Connectors add files to it."""
+
+    def __init__(self, folder: Path, most_bytes: int, clock: Callable[[], int]) -> None:
+        self.folder = folder
+        self.files: list[State] = []
+        self._left = most_bytes
+        self._clock = clock
+
+    async def add(self, name: str, content: AsyncIterable[bytes]) -> None:
+        """Write one file, as far as there is room. What cannot be read is noted, and the rest goes on."""
+        if not name or Path(name).name != name or name == _MANIFEST:
+            raise PermanentError(f"{name!r:.100} is no name of a file")
+        entry: State = {"name": name, "complete": False, "problem": None, "begun_unix_nano": self._clock()}
+        self.files.append(entry)
+        try:
+            with (self.folder / name).open("xb") as file:
+                entry["complete"] = await self._write(file, content)
+        except (PermanentError, TemporaryError, OSError) as error:
+            entry["problem"] = str(error)[:300]
+        finally:
+            entry["ended_unix_nano"] = self._clock()
+
+    async def add_document(self, name: str, document: Any) -> None:
+        await self.add(name, _once(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)))
+
+    async def _write(self, file: BinaryIO, content: AsyncIterable[bytes]) -> bool:
+        async for chunk in content:
+            piece = chunk[: self._left]
+            # Disks stall; the loop does not.
+            await asyncio.to_thread(file.write, piece)
+            self._left -= len(piece)
+            if len(piece) < len(chunk):
+                return False
+        return True
+
+
+class Forensics:
+    """Where an executor keeps evidence."""
+
+    def __init__(self, settings: ForensicsSettings, executor: str, clock: Callable[[], int]) -> None:
+        self._settings = settings
+        self._executor = executor
+        self._clock = clock
+
+    async def collect(self, command: ActionCommand, connector: Connector, before: State) -> State:
+        """Collect what the step asks for; gives what the outcome says of it, nothing when nothing was asked for."""
+        if command.forensics is None or self._settings.folder is None:
+            return {}
+        try:
+            return {"forensics": await self._package(command, connector, before, self._settings.folder)}
+        except (PermanentError, TemporaryError, OSError) as error:
+            return {"forensics": {"problem": f"nothing was collected: {error}"[:300]}}
+
+    async def _package(self, command: ActionCommand, connector: Connector, before: State, root: Path) -> State:
+        if _ID.fullmatch(command.id) is None:
+            raise PermanentError("the action's id is none of ours")
+        found = await asyncio.to_thread(_sealed, root, command.id)
+        if found is not None:
+            # Taken before a crash; what is there now may be the action's own doing.
+            return found
+        if await asyncio.to_thread(_size, root) >= self._settings.folder_mib * _MIB:
+            raise PermanentError(f"{root} is full")
+        package = Package(_new_folder(root, command.id), self._settings.package_mib * _MIB, self._clock)
+        problem = await self._fill(package, command, connector, before)
+        return await asyncio.to_thread(self._seal, package, command, problem)
+
+    async def _fill(self, package: Package, command: ActionCommand, connector: Connector, before: State) -> str | None:
+        assert command.forensics is not None  # noqa: S101 - the caller looked
+        await package.add_document("command.json", command.model_dump(mode="json"))
+        await package.add_document("state.json", before)
+        try:
+            async with asyncio.timeout(self._settings.seconds):
+                await connector.collect(command.forensics, package)
+        except TimeoutError:
+            return f"not all was collected in {self._settings.seconds:g} s"
+        except (PermanentError, TemporaryError) as error:
+            return str(error)
+        return None
+
+    def _seal(self, package: Package, command: ActionCommand, problem: str | None) -> State:
+        manifest = {
+            "action_id": command.id,
+            "incident_id": command.incident_id,
+            "decision_id": command.decision_id,
+            "target": str(command.target),
+            "problem": problem,
+            "files": [item | _locked(package.folder / item["name"]) for item in package.files],
+            "custody": [{"by": self._executor, "did": "collected", "at_unix_nano": self._clock()}],
+        }
+        path = package.folder / _MANIFEST
+        path.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
+        _locked(path)
+        return _summary(path)
+
+
+def _locked(path: Path) -> State:
+    """Give the size and hash of a file that is on disk, and that nobody changes by mistake any more."""
+    if not path.exists():
+        return {"bytes": 0, "sha256": None}
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    path.chmod(0o400)
+    return {"bytes": path.stat().st_size, "sha256": digest}
+
+
+def _sealed(root: Path, name: str) -> State | None:
+    return next((_summary(path) for path in sorted(root.glob(f"{name}.*/{_MANIFEST}"))), None)
+
+
+def _summary(path: Path) -> State:
+    manifest = path.read_bytes()
+    found = orjson.loads(manifest)
+    return {
+        "package": str(path.parent),
+        "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+        "files": len(found["files"]),
+        "bytes": sum(item["bytes"] for item in found["files"]),
+        "incomplete": [item["name"] for item in found["files"] if not item["complete"]],
+        "problem": found["problem"],
+    }
+
+
+def _new_folder(root: Path, name: str) -> Path:
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    # What an executor that died had begun stays as it was.
+    number = 1 + sum(1 for _ in root.glob(f"{name}.*"))
+    folder = root / f"{name}.{number}"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+def _size(root: Path) -> int:
+    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+
+
+async def _once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
