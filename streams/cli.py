@@ -21,7 +21,7 @@ from schemas.errors import (
     ReflexArcError,
     TemporaryError,
 )
-from streams.commands import assess, control, learn, playbooks, readiness, report, run, scoreboard, show, tools
+from streams.commands import archive, assess, control, learn, playbooks, readiness, report, run, scoreboard, show, tools
 
 FAILED = 2
 _NEXT: dict[type[ReflexArcError], str] = {
@@ -38,7 +38,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (run, show, control, playbooks, assess, readiness, report, learn, tools, scoreboard):
+for module in (run, show, control, playbooks, assess, readiness, report, learn, archive, tools, scoreboard):
     module.add_to(app)
 
 
