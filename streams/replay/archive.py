@@ -1,0 +1,280 @@
+"""Archives: a folder with one file of JSON lines per topic partition, and a manifest that is written last.
+
+`reflexarc archive` writes them from Kafka; `reflexarc backtest` and everything that reads a history from files
+(`streams.archived`) reads them. A record is kept as it was: key, value and headers byte for byte, timestamp and who
+gave it, partition and offset. Bytes that are UTF-8 are written as text, so that a line can be read and searched, all
+others in base64 under a name of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import msgspec
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
+from pydantic import ValidationError
+
+from schemas.envelope import Model
+from schemas.errors import ConfigurationError
+from streams.batch import Batch
+from streams.replay.kafka_log import KafkaLog
+from streams.replay.span import Place, Span
+
+MANIFEST = "archive.json"
+# Lines decoded at a time: as many records as the transport hands to a stage in one batch, at most.
+BATCH_LINES = 10_000
+
+DatedBy = Literal["CreateTime", "LogAppendTime"]
+
+
+class Header(msgspec.Struct, omit_defaults=True):
+    """One header. No value at all is a value, too."""
+
+    name: str
+    value: str | None = None
+    value_base64: bytes | None = None
+
+
+class Line(msgspec.Struct, omit_defaults=True):
+    """One record. Of `key` and `key_base64`, and so on, at most one is there; none stands for null."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    timestamp_type: DatedBy = "CreateTime"
+    key: str | None = None
+    key_base64: bytes | None = None
+    value: str | None = None
+    value_base64: bytes | None = None
+    headers: tuple[Header, ...] = ()
+
+    @property
+    def key_bytes(self) -> bytes | None:
+        return self.key_base64 if self.key is None else self.key.encode()
+
+    @property
+    def value_bytes(self) -> bytes | None:
+        return self.value_base64 if self.value is None else self.value.encode()
+
+
+class File(Model):
+    """One partition of an archive."""
+
+    topic: str
+    partition: int
+    path: str
+    records: int
+    first_offset: int
+    last_offset: int
+    first_millis: int
+    last_millis: int
+
+    @property
+    def place(self) -> Place:
+        return Place(self.topic, self.partition)
+
+
+class Manifest(Model):
+    """What an archive holds. A folder without one was not finished."""
+
+    version: Literal[1] = 1
+    topic_prefix: str
+    partitions: dict[str, int]
+    """Of each topic on the broker: where a key lies depends on it."""
+    span: Span
+    written_unix_nano: int
+    files: tuple[File, ...]
+
+    @property
+    def records(self) -> int:
+        return sum(file.records for file in self.files)
+
+
+class Archive:
+    """An archive to read. Holds no open file, so that it can be handed to another process."""
+
+    def __init__(self, folder: Path, span: Span) -> None:
+        self._folder = folder
+        self._span = span
+        self.manifest = read_manifest(folder)
+
+    @property
+    def prefix(self) -> str:
+        return self.manifest.topic_prefix
+
+    def partitions(self) -> Mapping[str, int]:
+        """Return how many partitions each topic had."""
+        return self.manifest.partitions
+
+    def size(self) -> int:
+        """Return how many records there are, in the span or not."""
+        return self.manifest.records
+
+    def batches(self, places: Collection[Place]) -> Iterator[Batch]:
+        """Read these partitions, one after the other.
+
+        Raises:
+            ConfigurationError: a file cannot be read, or is not what the manifest says.
+
+        """
+        for file in self.manifest.files:
+            if file.place in places:
+                yield from self._batches(file)
+
+    def _batches(self, file: File) -> Iterator[Batch]:
+        first, until = self._span.offsets_of(file.place)
+        for lines in _chunks(self._folder / file.path, file.records):
+            kept = [
+                line
+                for line in lines
+                if line.offset >= first and (until is None or line.offset < until) and self._span.has(line.timestamp)
+            ]
+            if kept:
+                yield Batch(
+                    kept[0].topic,
+                    file.partition,
+                    [line.value_bytes for line in kept],
+                    [line.key_bytes for line in kept],
+                    [line.offset for line in kept],
+                    [line.timestamp for line in kept],
+                )
+
+
+def write_archive(
+    log: KafkaLog, folder: Path, span: Span, now_unix_nano: int, moved: Callable[[int], None]
+) -> Manifest:
+    """Write what a log holds into a new folder; `moved` hears how many records more are done.
+
+    Raises:
+        ConfigurationError: there is an archive already, or the folder cannot be written to.
+
+    """
+    if (folder / MANIFEST).exists():
+        raise ConfigurationError(f"{folder} holds an archive already; name another folder")
+    writers: dict[Place, _Writer] = {}
+    partitions = log.partitions()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as stack:
+            for place, messages in log.messages():
+                if place not in writers:
+                    writers[place] = _Writer(stack, folder, place)
+                writers[place].write(messages)
+                moved(len(messages))
+        manifest = Manifest(
+            topic_prefix=log.prefix,
+            partitions=dict(partitions),
+            span=span,
+            written_unix_nano=now_unix_nano,
+            files=tuple(writers[place].file() for place in sorted(writers)),
+        )
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"{folder}: {error.strerror or error}") from None
+    return manifest
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read what an archive holds.
+
+    Raises:
+        ConfigurationError: it is none, or was not finished.
+
+    """
+    try:
+        return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
+    except OSError:
+        raise ConfigurationError(f"{folder} is no finished archive: it has no {MANIFEST}") from None
+    except ValidationError as error:
+        raise ConfigurationError(f"{folder / MANIFEST}: {str(error).splitlines()[0]}") from None
+
+
+class _Writer:
+    """One file, and what the manifest says of it."""
+
+    def __init__(self, stack: ExitStack, folder: Path, place: Place) -> None:
+        self._place = place
+        self._name = f"{place.topic}-{place.partition}.jsonl"
+        self._file: IO[bytes] = stack.enter_context((folder / self._name).open("wb"))
+        self._encoder = msgspec.json.Encoder()
+        self._offsets: tuple[int, int] | None = None
+        self._millis: tuple[int, int] = (0, 0)
+        self._records = 0
+
+    def write(self, messages: Iterable[Message]) -> None:
+        lines = [line_of(message) for message in messages]
+        self._file.write(self._encoder.encode_lines(lines))
+        first = self._offsets[0] if self._offsets else lines[0].offset
+        self._offsets = (first, lines[-1].offset)
+        dated = [line.timestamp for line in lines if line.timestamp > 0]
+        known = [*dated, *(at for at in self._millis if at)]
+        self._millis = (min(known, default=0), max(known, default=0))
+        self._records += len(lines)
+
+    def file(self) -> File:
+        first, last = self._offsets or (0, 0)
+        return File(
+            topic=self._place.topic,
+            partition=self._place.partition,
+            path=self._name,
+            records=self._records,
+            first_offset=first,
+            last_offset=last,
+            first_millis=self._millis[0],
+            last_millis=self._millis[1],
+        )
+
+
+def line_of(message: Message) -> Line:
+    """Write a record down as it is."""
+    key, value = _written(message.key()), _written(message.value())
+    dated_by, millis = message.timestamp()
+    return Line(
+        topic=message.topic() or "",
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        timestamp=millis,
+        timestamp_type="LogAppendTime" if dated_by == TIMESTAMP_LOG_APPEND_TIME else "CreateTime",
+        key=key[0],
+        key_base64=key[1],
+        value=value[0],
+        value_base64=value[1],
+        headers=_headers(message.headers()),
+    )
+
+
+def _headers(held: Any) -> tuple[Header, ...]:  # declared as whatever a producer may be given; it is pairs, or None
+    return tuple(_header(name, value) for name, value in held or ())
+
+
+def _header(name: str, value: bytes | str | None) -> Header:
+    written = _written(value)
+    return Header(name, written[0], written[1])
+
+
+def _written(part: bytes | str | None) -> tuple[str | None, bytes | None]:
+    if part is None or isinstance(part, str):
+        return part, None
+    try:
+        return part.decode(), None
+    except UnicodeDecodeError:
+        return None, part
+
+
+def _chunks(path: Path, records: int) -> Iterator[list[Line]]:
+    decoder, seen = msgspec.json.Decoder(Line), 0
+    try:
+        with path.open("rb") as file:
+            while lines := [line for _, line in zip(range(BATCH_LINES), file, strict=False)]:
+                yield [decoder.decode(line) for line in lines]
+                seen += len(lines)
+    except OSError as error:
+        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
+    except msgspec.MsgspecError as error:
+        raise ConfigurationError(f"{path}: after line {seen}: {error}") from None
+    if seen != records:
+        raise ConfigurationError(f"{path} has {seen} records; its manifest says {records}")
