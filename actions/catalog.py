@@ -47,7 +47,8 @@ class Catalog:
         return max(fitting, key=lambda item: (self._can_act(item), len(item.serves.signals)), default=None)
 
     def _can_act(self, playbook: Playbook) -> bool:
-        return all(step.connector in self._connectors for step in playbook.steps)
+        # One that only calls a person is the last to be chosen.
+        return bool(playbook.steps) and all(step.connector in self._connectors for step in playbook.steps)
 
     @property
     def version(self) -> str:

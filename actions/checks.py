@@ -21,7 +21,7 @@ from schemas.outcome import Result
 
 _DOUBTS = ("unambiguous", "confident", "familiar")
 _NOTHING_TO_DO = ("incident_open", "still_firing")
-_NOTHING_TO_PROPOSE = ("classified", "playbook_found", "cause_is_here", "target_known")
+_NOTHING_TO_PROPOSE = ("step_exists", "classified", "playbook_found", "cause_is_here", "target_known")
 _NOT_TRIED = frozenset({Result.EXPIRED, Result.REFUSED})
 
 
@@ -80,6 +80,13 @@ def served(incident: Incident, playbook: Playbook | None) -> Check:
     label = incident.classification.label
     detail = f"no playbook serves {label}" if playbook is None else f"{playbook.name} version {playbook.version}"
     return Check(name="playbook_found", passed=playbook is not None, detail=detail)
+
+
+def for_a_person(incident: Incident, playbook: Playbook) -> list[Check]:
+    """Say what a playbook without steps has to say."""
+    if playbook.steps or playbook.escalate is None:
+        return []
+    return [Check(name="step_exists", passed=False, detail=playbook.escalate.told(incident))]
 
 
 def next_step(playbook: Playbook, attempts: Sequence[Attempt], now: int) -> tuple[Step | None, list[Check]]:

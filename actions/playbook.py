@@ -173,6 +173,30 @@ class Step(Part):
         return Operation(connector=self.connector, operation=call.operation, params=params)
 
 
+class Escalation(Part):
+    """What a person is told when no step is left; placeholders may stand in it."""
+
+    reason: Annotated[str, Field(min_length=1)]
+    """Why this is for a person."""
+    look_at: tuple[str, ...] = ()
+    """What to look at first."""
+
+    @model_validator(mode="after")
+    def _placeholders_are_known(self) -> Escalation:
+        try:
+            render([self.reason, *self.look_at], _AS_THEMSELVES)
+        except PermanentError as error:
+            raise ValueError(str(error)) from None
+        return self
+
+    def told(self, incident: Incident) -> str:
+        """Fill it in for an incident."""
+        values = values_for(incident, Entity(environment=incident.environment, service=incident.service))
+        # What has no value here stays the name it has.
+        reason, *look_at = render([self.reason, *self.look_at], _AS_THEMSELVES | values)
+        return f"{reason} Look at: {'; '.join(look_at)}." if look_at else str(reason)
+
+
 class Issue(TypedDict):
     """What a command gets from the decision that issues it."""
 
@@ -190,7 +214,15 @@ class Playbook(Part):
     version: Annotated[int, Field(ge=1)]
     description: Annotated[str, Field(min_length=1)]
     serves: Serves
-    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    steps: tuple[Step, ...] = ()
+    """From mild to harsh. Without any, the playbook calls a person and says why."""
+    escalate: Escalation | None = None
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Playbook:
+        if not self.steps and self.escalate is None:
+            raise ValueError("it has no steps; one that only calls a person says so under escalate")
+        return self
 
     @model_validator(mode="after")
     def _steps_have_distinct_names(self) -> Playbook:

@@ -12,7 +12,7 @@ from typing import Unpack
 
 from actions.autonomy import Reliability
 from actions.catalog import Catalog
-from actions.checks import certainty, next_step, reversible, served, standing, tier_in_force, weigh
+from actions.checks import certainty, for_a_person, next_step, reversible, served, standing, tier_in_force, weigh
 from actions.playbook import Issue, Playbook, Step
 from actions.rails import RailsSnapshot, evaluate
 from actions.settings import Grant, PolicySettings
@@ -61,7 +61,7 @@ def decide(
         record = (records or {}).get(playbook.name)
         tier, tier_check = tier_in_force(playbook, incident, settings, record, snapshot.pin)
         step, step_checks = next_step(playbook, snapshot.attempts, now_unix_nano)
-        checks += [tier_check, *step_checks]
+        checks += [*for_a_person(incident, playbook), tier_check, *(step_checks if playbook.steps else [])]
         if step is not None:
             command, known = _command(
                 playbook,

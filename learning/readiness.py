@@ -71,6 +71,7 @@ def readiness(
         _standing(playbook, place, policy, _forgiven(known, place, playbook, said), said=said, connectors=connectors)
         for place in everywhere
         for playbook in catalog
+        if playbook.steps  # one that only calls a person has nothing to earn
     )
 
 

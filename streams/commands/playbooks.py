@@ -45,7 +45,7 @@ def check(paths: Paths = None) -> None:
 def list_all(folder: Folder = None) -> None:
     """List playbooks with the classes they serve and their steps."""
     for playbook in _in(folder):
-        steps = " > ".join(step.name for step in playbook.steps)
+        steps = " > ".join(step.name for step in playbook.steps) or "calls a person"
         typer.echo(f"{playbook.name} v{playbook.version}: {', '.join(playbook.serves.classes)}: {steps}")
 
 
@@ -83,6 +83,9 @@ def _explained(playbook: Playbook) -> Iterator[str]:
         yield f"  only with a {condition.kind} signal named {condition.name}"
     for number, step in enumerate(playbook.steps, 1):
         yield from _step(number, step)
+    if playbook.escalate is not None:
+        yield f"calls a person: {playbook.escalate.reason}"
+        yield from (f"  look at {what}" for what in playbook.escalate.look_at)
 
 
 def _step(number: int, step: Step) -> Iterator[str]:

@@ -1,7 +1,11 @@
-"""Rails set in the settings since an action was decided: each alone makes the executor refuse it, and is named."""
+"""Every rail alone makes the executor refuse an action, with nothing changed, and is named in the outcome.
+
+What each rail looks back on is put into a real Valkey by the ways the product itself uses.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,11 +19,12 @@ from actions.reversals import Reversals
 from actions.run import carry_out
 from actions.tools import Tools
 from schemas.action import ActionCommand
-from schemas.envelope import NANOS
-from schemas.outcome import Outcome
+from schemas.envelope import NANOS, Entity
+from schemas.outcome import Outcome, Result
 from streams.embedded import EmbeddedValkey
-from tests.actions.builders import T0, command
+from tests.actions.builders import SERVICE, T0, command, incident, seconds
 from tests.actions.interleaving import Schedule, SimulatedConnector, SimulatedTarget, SimulatedTelemetry
+from tests.streams.test_decide import outcome
 
 pytestmark = pytest.mark.integration
 
@@ -35,10 +40,15 @@ class NoWaiting(Schedule):
         self.now += NANOS // 10
 
 
+Past = Callable[[RailsStore], Awaitable[None]]
+
+
 async def carried_out(
-    valkey: EmbeddedValkey, prefix: str, limits: RailsSettings, wanted: ActionCommand
+    valkey: EmbeddedValkey, prefix: str, limits: RailsSettings, wanted: ActionCommand, past: Past | None = None
 ) -> tuple[Outcome, SimulatedTarget]:
     redis, schedule, target = connect(valkey.url), NoWaiting(), SimulatedTarget()
+    if past is not None:
+        await past(RailsStore(redis, limits, prefix=prefix))
 
     async def controls() -> Controls:
         return Controls()
@@ -72,11 +82,112 @@ async def carried_out(
 async def test_a_rail_alone_stops_the_executor_and_is_named(
     valkey: EmbeddedValkey, topic_prefix: str, rail: str, limits: dict[str, Any]
 ) -> None:
-    outcome, target = await carried_out(valkey, topic_prefix, RailsSettings(**limits), command())
-    assert outcome.result == "refused"
-    assert outcome.reason.startswith(f"{rail}: ")
-    assert ";" not in outcome.reason, "no other rail stops it"
+    refused, target = await carried_out(valkey, topic_prefix, RailsSettings(**limits), command())
+    assert refused.result == "refused"
+    assert refused.reason.startswith(f"{rail}: ")
+    assert ";" not in refused.reason, "no other rail stops it"
     assert target.log == []
+
+
+def ended(number: int, result: Result, ago: float, *, at: Entity = SERVICE, playbook: str = "other") -> Outcome:
+    """Make the end of another incident's action."""
+    another = {"id": f"action-{number}", "incident_id": f"earlier-{number}", "target": at, "playbook": playbook}
+    return outcome(command().model_copy(update=another), result, finished=T0 - seconds(ago))
+
+
+def outcomes(*told: Outcome) -> Past:
+    async def note(store: RailsStore) -> None:
+        for one in told:
+            await store.note_outcome(one)
+
+    return note
+
+
+def incidents(count: int, apart: float, environment: str) -> Past:
+    async def note(store: RailsStore) -> None:
+        for number in range(count):
+            opened = T0 - seconds(apart * (count - number))
+            about = {"id": f"other-{number}", "environment": environment, "service": f"service-{number}"}
+            await store.note_incident(incident(**about, opened_unix_nano=opened, updated_unix_nano=opened))
+
+    return note
+
+
+def reserved(count: int, service: str) -> Past:
+    async def note(store: RailsStore) -> None:
+        for number in range(count):
+            at = SERVICE.model_copy(update={"service": service.format(number)})
+            other = command().model_copy(update={"id": f"action-{number}", "target": at})
+            assert await store.reserve(other, T0 - seconds(1800)) is None
+
+    return note
+
+
+ELSEWHERE = [SERVICE.model_copy(update={"service": f"service-{number}"}) for number in range(5)]
+PASTS: dict[str, Past] = {
+    "cooled_down": outcomes(ended(1, Result.VERIFIED, ago=290)),
+    "backed_off": outcomes(ended(1, Result.REVERTED, ago=50)),
+    # Two failures back off for twice as long as one.
+    "backed_off, doubled": outcomes(ended(1, Result.FAILED, ago=200), ended(2, Result.FAILED, ago=110)),
+    "within_failure_budget": outcomes(
+        ended(1, Result.REVERTED, ago=3500),
+        ended(2, Result.UNKNOWN, ago=2900),
+        ended(3, Result.UNDONE_FAILED, ago=2300),
+    ),
+    "within_playbook_budget": outcomes(
+        *(
+            ended(number, Result.REVERTED, ago=1000, at=at, playbook="rollback-deployment")
+            for number, at in enumerate(ELSEWHERE)
+        )
+    ),
+    "not_recurring": outcomes(*(ended(number, Result.VERIFIED, ago=400 + 2000 * number) for number in range(5))),
+    # Ten within a minute, four minutes ago, in another environment.
+    "no_storm": incidents(10, apart=5, environment="other"),
+    "not_too_much_broken": incidents(11, apart=600, environment="demo"),
+    "global_rate": reserved(20, "service-{}"),
+    "target_rate": reserved(3, "checkout"),
+}
+ESCALATE = {
+    "within_failure_budget",
+    "within_playbook_budget",
+    "not_recurring",
+    "not_too_much_broken",
+    "global_rate",
+    "target_rate",
+}
+
+
+@pytest.mark.parametrize("case", PASTS)
+async def test_what_happened_so_far_alone_stops_the_executor(
+    valkey: EmbeddedValkey, topic_prefix: str, case: str
+) -> None:
+    rail = case.partition(",")[0]
+    refused, target = await carried_out(valkey, topic_prefix, RailsSettings(), command(), PASTS[case])
+    assert (refused.result, refused.verification) == (Result.REFUSED, "not_run")
+    assert refused.reason.startswith(f"{rail}: ")
+    assert ";" not in refused.reason, "no other rail stops it"
+    assert refused.escalate is (rail in ESCALATE)
+    assert target.log == []
+
+
+PASSED: dict[str, Past] = {
+    "cooled down": outcomes(ended(1, Result.VERIFIED, ago=310)),
+    "backed off": outcomes(ended(1, Result.REVERTED, ago=70)),
+    "a success between": outcomes(ended(1, Result.FAILED, ago=2000), ended(2, Result.VERIFIED, ago=400)),
+    "failures long ago": outcomes(*(ended(number, Result.REVERTED, ago=3700 + number) for number in range(3))),
+    "successes long ago": outcomes(*(ended(number, Result.VERIFIED, ago=4 * 3600 + number) for number in range(1, 6))),
+    "a storm that is over": incidents(10, apart=40, environment="other"),
+    "some broken": incidents(10, apart=600, environment="demo"),
+    "some actions": reserved(19, "service-{}"),
+}
+
+
+@pytest.mark.parametrize("case", PASSED)
+async def test_just_within_the_limit_the_same_action_changes_the_target(
+    valkey: EmbeddedValkey, topic_prefix: str, case: str
+) -> None:
+    _, target = await carried_out(valkey, topic_prefix, RailsSettings(), command(), PASSED[case])
+    assert target.log
 
 
 async def test_without_any_of_them_the_same_action_changes_the_target(

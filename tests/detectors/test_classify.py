@@ -158,7 +158,7 @@ def test_nobody_is_taken_out_on_reports_alone() -> None:
 
 def test_every_class_that_a_playbook_serves_can_be_told() -> None:
     served = {label for playbook in load() for label in playbook.serves.classes}
-    assert served <= {rule.label for rule in RULES}
+    assert served <= {rule.label for rule in RULES} | {"unknown"}
 
 
 def test_the_page_lists_every_rule_with_its_prior() -> None:

@@ -1,0 +1,62 @@
+"""Playbooks without steps: they call a person, say why and what to look at, and act in no tier."""
+
+from __future__ import annotations
+
+import pytest
+
+from actions.catalog import Catalog, load, parse
+from actions.policy import Grant, PolicySettings, decide
+from actions.rails import RailsSnapshot
+from schemas.decision import Decision
+from schemas.errors import ConfigurationError
+from tests.actions.builders import REGRESSION, T0, incident, shipped
+
+ALL = PolicySettings(grants=(Grant(tier="autonomous"),))
+LABELS = {"dependency_failure", "network_fault", "alert_noise", "unknown"}
+
+
+def decided(label: str, rails: RailsSnapshot | None = None) -> Decision:
+    about = incident(classification=REGRESSION.model_copy(update={"label": label, "prediction_set": (label,)}))
+    return decide(about, shipped(), ALL, now_unix_nano=T0, previous_hash="", rails=rails)
+
+
+@pytest.mark.parametrize("label", sorted(LABELS))
+def test_a_person_is_called_and_told_why_whatever_the_tier(label: str) -> None:
+    found = decided(label)
+    assert (found.verdict, found.actions) == ("escalate", ())
+    assert found.playbook == f"escalate-{label.replace('_', '-')}"
+    assert "checkout" in found.reason
+    assert "Look at: " in found.reason
+    assert "{" not in found.reason
+
+
+def test_no_rail_that_waits_keeps_a_person_from_being_called() -> None:
+    assert decided("network_fault", RailsSnapshot(last_success_unix_nano=T0, stops=("stopped by ada",))).verdict == (
+        "escalate"
+    )
+
+
+def test_one_that_acts_is_chosen_before_one_that_calls() -> None:
+    calls = parse(
+        "name: a\nversion: 1\ndescription: d\nserves: {classes: [deployment_regression]}\n"
+        "escalate: {reason: because}\n",
+        "a.yaml",
+    )
+    both = Catalog([calls, *load()], connectors=["http.deployments"])
+    chosen = both.serving(incident())
+    assert chosen is not None
+    assert chosen.name == "rollback-deployment"
+
+
+@pytest.mark.parametrize(
+    ("rest", "fault"),
+    [
+        ("", "it has no steps"),
+        ("escalate: {reason: ''}\n", "escalate.reason"),
+        ("escalate: {reason: 'see {incident.servise}'}\n", "{incident.servise} is unknown"),
+    ],
+)
+def test_one_that_neither_acts_nor_says_why_is_a_fault(rest: str, fault: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"p\.yaml") as caught:
+        parse(f"name: p\nversion: 1\ndescription: d\nserves: {{classes: [x]}}\n{rest}", "p.yaml")
+    assert fault in str(caught.value)
