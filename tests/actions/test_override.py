@@ -69,11 +69,11 @@ async def test_from_the_click_on_stop_to_the_last_step_it_takes_less_than_a_seco
             await until(lambda: len(done) >= 5)
             clicked = time_ns()
             world.say("stop", note="enough")
-            await asyncio.sleep(2 * WITHIN_SECONDS)
+            # Long after it: what was still asked for then shows that it was the stop that held.
+            await until(lambda: sum(at > clicked + WITHIN_SECONDS * NANOS for at in asked) >= 5)
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-        assert sum(at > clicked + WITHIN_SECONDS * NANOS for at in asked) >= 5, "actions were still asked for"
         isolated = [at for effect, at in zip(done, done.times, strict=True) if effect.startswith("isolate")]
         last = (max(isolated) - clicked) / NANOS
         assert last < WITHIN_SECONDS, f"the last step came {last:.3f} s after the click"
