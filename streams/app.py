@@ -146,6 +146,7 @@ class StageApp(faust.App):
         self._working: set[asyncio.Task[None]] = set()
         self.failure: Exception | None = None
         self._failed = asyncio.Event()
+        self._waiting: Callable[[], bool] = lambda: False
         super().__init__(name, **settings)
 
     @property
@@ -160,9 +161,13 @@ class StageApp(faust.App):
         """Its consumer group."""
         return str(self.conf.id)
 
+    def excuse_while(self, waiting: Callable[[], bool]) -> None:
+        """Give what says that it stands still for a known, bounded reason, so that no watchdog takes it for stuck."""
+        self._waiting = waiting
+
     def progress(self) -> Mapping[Partition, Progress]:
-        """Return how far each of its partitions is done."""
-        return self.reader.progress() if self._consumer is not None else {}
+        """Return how far each of its partitions is done; nothing while it waits for a known reason."""
+        return self.reader.progress() if self._consumer is not None and not self._waiting() else {}
 
     def at_end(self, topic: str, partition: int) -> bool:
         """Whether the broker has surely nothing more of a partition."""

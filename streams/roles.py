@@ -137,6 +137,7 @@ def _prepare(stage: Stage, settings: Settings, publisher: Publisher) -> tuple[St
         assigned=runner.assigned,
         revoked=runner.revoked,
     )
+    app.excuse_while(lambda: runner.waiting)
     return runner, app
 
 

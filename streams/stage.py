@@ -34,8 +34,12 @@ log = logging.getLogger(__name__)
 MakeKernel = Callable[[int, bytes | None], Kernel]
 # Puts one record into a store of the lane's own; doing it again changes nothing.
 KeepRecord = Callable[[Record], Awaitable[None]]
-# Tries of a store that is away for a moment; then the process ends and a supervisor starts it again.
-KEEP_TRIES = 5
+# How long a store that is away is waited for: a restart takes seconds, a failover and its people minutes. Meanwhile
+# this lane stands still, so nothing is decided or acted on, and the other stages of the process go on. Then the process
+# ends and a supervisor starts it again.
+KEEP_SECONDS = 600.0
+# Whoever reads the log sees that it waits, and for what.
+TELL_SECONDS = 30.0
 # Snapshots take at most this share of the time, however large the state.
 SNAPSHOT_SHARE = 0.05
 
@@ -113,6 +117,7 @@ class StageRunner:
         self._clock = clock
         self._lanes = {topic.name: lane for lane in stage.lanes for topic in lane.inputs}
         self._slots: dict[str, _Slot] = {}
+        self._waiting: set[str] = set()
         # One thread: kernels never run side by side, and the event loop stays free for heartbeats and sends.
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"{stage.name}-kernel")
 
@@ -140,6 +145,11 @@ class StageRunner:
             slot = self._slots.pop(identity, None)
             if slot is not None:
                 await self._save_last(slot)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether it stands still because a store of its own is away."""
+        return bool(self._waiting)
 
     async def handle(self, batch: Records) -> None:
         """Take one batch to its end: folded, its output durable, its offset noted.
@@ -221,7 +231,28 @@ class StageRunner:
         await self._publish_all(messages)
         for output in outputs:
             if isinstance(output, Keep) and slot.lane.keep is not None:
-                await _persistently(slot.lane.keep, output.record)
+                await self._persistently(slot, slot.lane.keep, output.record)
+
+    async def _persistently(self, slot: _Slot, keep: KeepRecord, record: Record) -> None:
+        """Keep one record, waiting for a store that is away: bounded, and told again and again."""
+        began, told = self._clock(), -TELL_SECONDS
+        try:
+            while True:
+                try:
+                    return await keep(record)
+                except TemporaryError as error:
+                    waited = self._clock() - began
+                    if waited >= KEEP_SECONDS:
+                        raise
+                    if waited - told >= TELL_SECONDS:
+                        told = waited
+                        log.warning("%s stands still, %.0f s so far: %s", slot.identity, waited, error)
+                    self._waiting.add(slot.identity)
+                    await asyncio.sleep(error.delay)
+        finally:
+            if slot.identity in self._waiting:
+                self._waiting.discard(slot.identity)
+                log.warning("%s waits no longer", slot.identity)
 
     def _messages(self, outputs: Sequence[Output]) -> list[Message]:
         emits = [output for output in outputs if isinstance(output, Emit)]
@@ -267,16 +298,3 @@ class StageRunner:
 def _must_last(output: Output) -> bool:
     """Whether it says anything but how far a source was read."""
     return isinstance(output, Keep) or not isinstance(output.record, Progress)
-
-
-async def _persistently(keep: KeepRecord, record: Record) -> None:
-    for left in range(KEEP_TRIES - 1, -1, -1):
-        try:
-            await keep(record)
-        except TemporaryError as error:
-            if not left:
-                raise
-            log.warning("%s; trying again", error)
-            await asyncio.sleep(error.delay)
-        else:
-            return

@@ -16,7 +16,7 @@ from streams.kernel.base import Emit, Keep, Output, Records
 from streams.kernel.checkpoint import Snapshot
 from streams.publisher import Message
 from streams.snapshots import Snapshots
-from streams.stage import Lane, Stage, StageRunner
+from streams.stage import KEEP_SECONDS, Lane, Stage, StageRunner
 
 NAME = "t.raw.metrics"
 
@@ -55,6 +55,7 @@ class World:
     kernels: list[Counter] = field(default_factory=list)
     publishing_fails: Exception | None = None
     keep_fails: list[Exception] = field(default_factory=list)
+    keep_takes: float = 0.0
     now: float = 0.0
 
     def runner(self, interval: float = 10.0) -> StageRunner:
@@ -79,6 +80,7 @@ class World:
 
     async def _keep(self, record: object) -> None:
         if self.keep_fails:
+            self.now += self.keep_takes
             raise self.keep_fails.pop()
         assert isinstance(record, Progress)
         self.kept.append(record.time_unix_nano)
@@ -212,7 +214,7 @@ async def test_a_kernel_ahead_of_its_offsets_is_not_saved_on_the_way_out(world: 
 
 
 async def test_a_store_that_is_away_for_a_moment_is_waited_for(world: World) -> None:
-    world.keep_fails = [TemporaryError("away", delay=0.0), TemporaryError("away", delay=0.0)]
+    world.keep_fails, world.keep_takes = [TemporaryError("away", delay=0.0)] * 7, KEEP_SECONDS / 8
     runner = world.runner()
     await runner.assigned([(NAME, 0)])
     await runner.handle(records(0, b"aa"))
@@ -220,7 +222,7 @@ async def test_a_store_that_is_away_for_a_moment_is_waited_for(world: World) -> 
 
 
 async def test_a_store_that_stays_away_ends_the_stage(world: World) -> None:
-    world.keep_fails = [TemporaryError("away", delay=0.0)] * 9
+    world.keep_fails, world.keep_takes = [TemporaryError("away", delay=0.0)] * 9, KEEP_SECONDS / 8
     runner = world.runner()
     await runner.assigned([(NAME, 0)])
     with pytest.raises(TemporaryError):
