@@ -1,4 +1,4 @@
-"""Workloads of a Kubernetes cluster, through its API: quarantine, segmentation, scale, rollback, restart, cordon.
+"""Workloads of a Kubernetes cluster, through its API: quarantine, segments, scale, memory, rollback, restart, cordon.
 
 Called by the executor through `Connector`. A pod is named together with its service and must carry that service's
 label: a name from telemetry never reaches a pod of another. Each operation is a task of its own (`Task`); here is what
@@ -32,6 +32,7 @@ from actions.connectors.kubernetes.access import Access
 from actions.connectors.kubernetes.cluster import Cluster
 from actions.connectors.kubernetes.cordon import SetCordon
 from actions.connectors.kubernetes.evidence import Collect
+from actions.connectors.kubernetes.memory import SetMemory
 from actions.connectors.kubernetes.quarantine import SetQuarantine
 from actions.connectors.kubernetes.restart import Restart
 from actions.connectors.kubernetes.segment import SetSegment
@@ -108,6 +109,7 @@ class KubernetesConnector(ClusterConnector):
         Permission("set_segment", "create, patch, delete: networkpolicies", "make our policy and take it away"),
         Permission("scale", "patch: deployments/scale, statefulsets/scale", "change the number of pods"),
         Permission("rollback", "patch: deployments", "put an earlier pod template back"),
+        Permission("set_memory", "patch: pods/resize", "change a memory limit in place"),
         Permission("restart", "create: pods/eviction", "have a pod replaced, within its disruption budget"),
         Permission("set_cordon", "patch: nodes (for the whole cluster)", "keep new pods off a node"),
     )
@@ -116,6 +118,7 @@ class KubernetesConnector(ClusterConnector):
         "set_segment": SetSegment,
         "scale": Scale,
         "rollback": Rollback,
+        "set_memory": SetMemory,
         "restart": Restart,
         "set_cordon": SetCordon,
     }
