@@ -21,7 +21,20 @@ from schemas.errors import (
     ReflexArcError,
     TemporaryError,
 )
-from streams.commands import actions, assess, control, learn, playbooks, readiness, report, run, scoreboard, show, tools
+from streams.commands import (
+    actions,
+    assess,
+    connectors,
+    control,
+    learn,
+    playbooks,
+    readiness,
+    report,
+    run,
+    scoreboard,
+    show,
+    tools,
+)
 
 FAILED = 2
 _NEXT: dict[type[ReflexArcError], str] = {
@@ -38,7 +51,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (run, show, control, actions, playbooks, assess, readiness, report, learn, tools, scoreboard):
+for module in (run, show, control, actions, connectors, playbooks, assess, readiness, report, learn, tools, scoreboard):
     module.add_to(app)
 
 

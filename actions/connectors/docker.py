@@ -20,6 +20,7 @@ from actions.connectors.base import (
     Connector,
     Convergence,
     Files,
+    Finding,
     Monotonic,
     OrReference,
     Params,
@@ -178,6 +179,10 @@ class DockerConnector(Connector):
     async def verify(self, operation: Operation, before: State) -> Convergence:
         params = _container(self.params(operation))
         return await self.converge(operation, before, params.converge_seconds)
+
+    async def check(self) -> list[Finding]:
+        await self._call("GET", f"{_API}/containers/json", query={"limit": "1"})
+        return [Finding(f"the Engine's socket {self._settings.socket}", "all", held=True)]
 
     async def collect(self, operation: Operation, package: Files) -> None:
         params = validate_params(self.collections, operation)

@@ -110,6 +110,8 @@ class FakeCluster(KubernetesEmulator):
         what = plural if request.subresource is None else f"{plural}/{request.subresource}"
         if (_method(request), what) in self.forbidden:
             raise KubernetesError(status=403, message=f"{what} is forbidden: User cannot {_method(request)} it")
+        if plural == "selfsubjectaccessreviews":
+            return aiohttp.web.json_response({"status": {"allowed": self._allows(request.data)}})
         if _method(request) != "GET":
             self.writes.append(request)
         answer = self._answer(request, plural, name)
@@ -141,6 +143,12 @@ class FakeCluster(KubernetesEmulator):
                 self._replace(plural, request.namespace, name, self._resized(_patched(held, request)))
         self.reconcile()
         return self.find(plural, name, request.namespace) or {"kind": "Status", "status": "Success"}
+
+    def _allows(self, review: Json) -> bool:
+        asked = review["spec"]["resourceAttributes"]
+        what = "/".join(filter(None, (asked["resource"], asked["subresource"])))
+        method = {"get": "GET", "list": "GET", "create": "POST", "patch": "PATCH", "delete": "DELETE"}[asked["verb"]]
+        return (method, what) not in self.forbidden
 
     def _listed(self, request: Request, plural: str) -> list[Json]:
         pairs = [part.split("=") for part in request.params.get("labelSelector", "").split(",") if part]

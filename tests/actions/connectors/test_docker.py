@@ -238,6 +238,15 @@ async def test_the_beginning_of_an_id_is_no_name(engine: Podman, connector: Dock
         await connector.observe(operation("restart", short))
 
 
+async def test_the_engine_is_asked_whether_it_lets_us_in(connector: DockerConnector, tmp_path: Path) -> None:
+    (found,) = await connector.check()
+    assert found.held
+    away = DockerConnector(DockerEngine(socket=tmp_path / "none.sock"))
+    with pytest.raises(TemporaryError, match="no answer"):
+        await away.check()
+    await away.close()
+
+
 async def test_it_says_what_cannot_be_done(engine: Podman, connector: DockerConnector) -> None:
     with pytest.raises(PermanentError, match="404"):
         await connector.observe(operation("restart", "nobody"))

@@ -497,6 +497,20 @@ async def test_what_is_forbidden_or_protected_is_said(cluster: FakeCluster, conn
     await stranger.close()
 
 
+async def test_the_cluster_is_asked_which_rights_are_held(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    assert all(item.held for item in await connector.check())
+    cluster.forbidden |= {("PATCH", "deployments/scale"), ("GET", "pods/log")}
+    missing = {item.right for item in await connector.check() if not item.held}
+    assert missing == {f"patch deployments/scale in {NAMESPACE}", f"get pods/log in {NAMESPACE}"}
+    # Read-only, it needs no right to act; without `nodes`, none on nodes.
+    reading = connect(cluster, ClusterAccess(namespaces=(NAMESPACE,)))
+    asked = {item.right for item in await reading.check()}
+    await reading.close()
+    assert {right.partition(" ")[0] for right in asked} == {"get", "list"}
+    assert not [right for right in asked if "nodes" in right]
+    assert cluster.writes == []
+
+
 async def test_it_is_read_only_until_enabled(cluster: FakeCluster, connector: KubernetesConnector) -> None:
     reading = connect(cluster, SETTINGS.model_copy(update={"enabled": False}))
     more = operation("scale", service="web", replicas=5)
