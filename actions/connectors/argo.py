@@ -17,6 +17,7 @@ from actions.connectors.kubernetes.connector import ClusterConnector
 from actions.connectors.kubernetes.objects import Service, identity
 from actions.connectors.kubernetes.quarantine import look_at_instances
 from actions.connectors.kubernetes.revisions import Keeper, the_workload
+from actions.connectors.kubernetes.rights import Right
 from actions.connectors.kubernetes.task import Task, anew, differing
 from schemas.errors import PermanentError
 
@@ -127,6 +128,13 @@ class ArgoConnector(ClusterConnector):
         Permission(
             "rollback", "patch: rollouts.argoproj.io, rollouts.argoproj.io/status", "put a template, promote it"
         ),
+    )
+    rights = (
+        Right(("get", "list"), "", ("pods",), "observe", acts=False),
+        Right(("list",), "apps", ("replicasets",), "observe", acts=False),
+        Right(("list",), "argoproj.io", ("rollouts",), "observe", acts=False),
+        Right(("patch",), "argoproj.io", ("rollouts",), "rollback"),
+        Right(("patch",), "argoproj.io", ("rollouts/status",), "set_aborted, rollback"),
     )
     operations: ClassVar[Mapping[str, type[Params]]] = {"set_aborted": SetAborted, "rollback": Rollback}
 

@@ -49,6 +49,15 @@ class Permission:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """Whether one right is held on a configured system."""
+
+    right: str
+    why: str
+    held: bool
+
+
+@dataclass(frozen=True)
 class Plan:
     """What `apply` would do.
 
@@ -157,6 +166,16 @@ class Connector(ABC):
         if not self.plan(applied, before, now).satisfied:
             raise RefusedError("the target was changed by someone else since; not reverting over it")
         await self.apply(undo, before, key)
+
+    async def check(self) -> list[Finding]:
+        """Ask the system which of the rights needed are held, without using them; empty where it cannot tell.
+
+        Raises:
+            TemporaryError: it cannot be reached.
+            PermanentError: it does not let us in.
+
+        """
+        return []
 
     async def collect(self, operation: Operation, package: Files) -> None:
         """Write evidence of a target down. Changes nothing, so it needs no enabling."""

@@ -20,6 +20,7 @@ from actions.connectors.base import (
     Connector,
     Convergence,
     Files,
+    Finding,
     Monotonic,
     OrReference,
     Params,
@@ -29,7 +30,7 @@ from actions.connectors.base import (
     State,
     validate_params,
 )
-from actions.connectors.docker_evidence import demultiplexed, without_secrets
+from actions.connectors.docker_evidence import connections, demultiplexed, without_secrets
 from actions.connectors.exchange import exchange
 from actions.connectors.settings import DockerEngine
 from schemas.action import Operation
@@ -91,7 +92,7 @@ class Restart(Container):
 
 
 class Collect(Container):
-    """Evidence of it: how it was made, its processes, what it changed in its files, its log and all its files."""
+    """Evidence of it: how it was made, processes, connections, what it changed in its files, its log, all its files."""
 
     log_lines: Annotated[int, Field(ge=0, le=1_000_000)] = 20_000
     export: bool = True
@@ -179,6 +180,10 @@ class DockerConnector(Connector):
         params = _container(self.params(operation))
         return await self.converge(operation, before, params.converge_seconds)
 
+    async def check(self) -> list[Finding]:
+        await self._call("GET", f"{_API}/containers/json", query={"limit": "1"})
+        return [Finding(f"the Engine's socket {self._settings.socket}", "all", held=True)]
+
     async def collect(self, operation: Operation, package: Files) -> None:
         params = validate_params(self.collections, operation)
         assert isinstance(params, Collect)  # noqa: S101 - the only one there is
@@ -186,6 +191,7 @@ class DockerConnector(Connector):
         await package.add_document("container.json", without_secrets(found))
         # What vanishes first comes first, what is largest last.
         await package.add("processes.json", self._stream(_path(found, "top"), {"ps_args": "-ef"}))
+        await package.add("connections.txt", connections(found["State"]["Pid"], found["Id"]))
         await package.add("changes.json", self._stream(_path(found, "changes")))
         query = {"stdout": "1", "stderr": "1", "timestamps": "1", "tail": str(params.log_lines)}
         log = self._stream(_path(found, "logs"), query)

@@ -8,6 +8,7 @@ can so choose among the commands that whoever holds the key has allowed, and not
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ from actions.connectors.base import (
     MAX_STATE_BYTES,
     Connector,
     Convergence,
+    Finding,
     Monotonic,
     OrReference,
     Params,
@@ -97,6 +99,14 @@ class ExecConnector(Connector):
         wanted = params.desired + params.converged
         return await self.wait(operation, lambda now: missing(wanted, before, now), params.converge_seconds)
 
+    async def check(self) -> list[Finding]:
+        manifest = exec_manifest.read(self._settings.manifest, self._settings.key_file)
+        return [
+            Finding(f"run {words[0]}", name, _may_run(words[0], digest))
+            for name, command in manifest.commands.items()
+            for words, digest in ((command.observe, None), (command.apply, command.sha256))
+        ]
+
     def _run(self, operation: Operation, before: State | None = None) -> Run:
         given = operation.params
         if before is not None:
@@ -122,6 +132,14 @@ async def _output(command: Command, words: Words, params: Run, more: Mapping[str
     said = " ".join(ended.problem.decode(errors="replace").split())[:300]
     problem = f"{params.command}: {words[0]} ended with {ended.code}: {said}"
     raise TemporaryError(problem) if ended.code == _TEMPORARY else PermanentError(problem)
+
+
+def _may_run(program: str, sha256: str | None) -> bool:
+    try:
+        exec_manifest.check_program(Path(program), sha256)
+    except PermanentError:
+        return False
+    return os.access(program, os.X_OK)
 
 
 def _state(command: str, output: bytes) -> State:

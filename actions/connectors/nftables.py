@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import orjson
 from pydantic import Field
 
-from actions.connectors.base import Connector, Convergence, Monotonic, Params, Permission, Plan, Sleep, State
+from actions.connectors.base import Connector, Convergence, Finding, Monotonic, Params, Permission, Plan, Sleep, State
 from actions.connectors.nftables_table import TABLE, elements, foundation, members, same
 from actions.connectors.settings import NftablesHost
 from schemas.action import Operation
@@ -93,6 +93,11 @@ class NftablesConnector(Connector):
 
     async def verify(self, operation: Operation, before: State) -> Convergence:
         return await self.converge(operation, before, self._settings.timeout_seconds)
+
+    async def check(self) -> list[Finding]:
+        await self._filters()
+        where = self._settings.namespace or "this network namespace"
+        return [Finding(f"CAP_NET_ADMIN in {where}", "all", held=True)]
 
     def _filter(self, operation: Operation) -> SetFilter:
         params = self.params(operation)

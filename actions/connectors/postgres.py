@@ -22,6 +22,7 @@ from pydantic import Field, model_validator
 from actions.connectors.base import (
     Connector,
     Convergence,
+    Finding,
     Monotonic,
     OrReference,
     Params,
@@ -92,6 +93,13 @@ class Selection(Params):
         return same and (session["blocks"] or not self.blocking) and seconds >= self.older_than_seconds
 
 
+_RIGHTS = """
+    SELECT pg_has_role('pg_monitor', 'usage'), pg_has_role('pg_signal_backend', 'usage'),
+           rolcreaterole OR rolsuper, pg_has_role(datdba, 'usage')
+    FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database()
+"""
+
+
 class PostgresConnector(Connector):
     """One database of the settings."""
 
@@ -154,6 +162,21 @@ class PostgresConnector(Connector):
         # A setting is in the catalogue at once; a query ends when it next looks at its signals.
         seconds = params.converge_seconds if isinstance(params, Selection) else self._settings.timeout_seconds
         return await self.converge(operation, before, seconds)
+
+    async def check(self) -> list[Finding]:
+        async with self._transaction() as connection:
+            cursor = await connection.execute(_RIGHTS)
+            row = await cursor.fetchone()
+        assert row is not None  # noqa: S101 - there is always one's own role and database
+        sees, ends, limits, owns = row
+        findings = [Finding("pg_monitor", "read", held=sees)]
+        if self.enabled:
+            findings += [
+                Finding("pg_signal_backend", "cancel, terminate", held=ends),
+                Finding("CREATEROLE", "set_role", held=limits),
+                Finding("ownership of the database", "set_database", held=owns),
+            ]
+        return findings
 
     async def close(self) -> None:
         if self._connection is not None:

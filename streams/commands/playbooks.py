@@ -94,6 +94,8 @@ def _step(number: int, step: Step) -> Iterator[str]:
         which = f" of {wanted.where}" if wanted.where else ""
         operand = "" if wanted.relation == "present" else f" {wanted.operand}"
         yield f"  only if {wanted.pointer}{which} {wanted.relation}{operand}"
+    if step.forensics is not None:
+        yield f"  written down first, where `forensics.folder` is set: {_call(step, step.forensics)}"
     yield f"  apply: {_call(step, step.apply)}"
     yield (
         "  revert: none, so a person must approve it"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import stat
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +14,7 @@ import orjson
 import pytest
 
 from actions.connectors.base import Connector, Files, Params
-from actions.connectors.docker_evidence import demultiplexed
+from actions.connectors.docker_evidence import connections, demultiplexed
 from actions.controls import Controls
 from actions.forensics import Forensics, ForensicsSettings
 from actions.ledger import Ledger, connect
@@ -241,3 +242,27 @@ async def test_the_log_of_a_container_is_read_however_it_is_cut(size: int) -> No
     whole = framed(1, b"said\n") + framed(2, b"complained\n") + framed(1, b"") + framed(1, b"broken off")[:-4]
     cut = [whole[at : at + size] for at in range(0, len(whole), size)]
     assert b"".join([piece async for piece in demultiplexed(pieces(*cut))]) == b"said\ncomplained\nbroken"
+
+
+@pytest.mark.skipif(sys.byteorder == "big", reason="the kernel prints words in the order of bytes of the machine")
+async def test_connections_are_read_as_the_kernel_prints_them(tmp_path: Path) -> None:
+    process = tmp_path / "42"
+    (process / "net").mkdir(parents=True)
+    (process / "cgroup").write_text("0::/libpod_parent/libpod-abc\n")
+    lines = {
+        "tcp": "0: 0100007F:1F90 0202000A:01BB 01 00000000:00000000",
+        "tcp6": "0: 00000000000000000000000001000000:0016 00000000000000000000000000000000:0000 0A 0",
+        "udp": "0: 00000000:0035 00000000:0000 07 0",
+        "udp6": "",
+    }
+    for name, line in lines.items():
+        (process / "net" / name).write_text(f"  sl  local_address rem_address\n{line}".rstrip() + "\n")
+    said = b"".join([piece async for piece in connections(42, "abc", tmp_path)]).decode().splitlines()
+    assert said == [
+        "tcp 127.0.0.1:8080 10.0.2.2:443 ESTABLISHED",
+        "tcp6 [::1]:22 [::]:0 LISTEN",
+        "udp 0.0.0.0:53 0.0.0.0:0 CLOSE",
+    ]
+    for number, container in ((42, "another"), (43, "abc")):
+        with pytest.raises(PermanentError):
+            await anext(connections(number, container, tmp_path))

@@ -45,6 +45,7 @@ class FakeCluster(KubernetesEmulator):
     bad_images: set[str] = attrs.field(factory=set)
     evictions_left: int = 100
     controllers_away: bool = False
+    node_memory_bytes: int = 4 * 1024**3
     writes: list[Request] = attrs.field(factory=list)
     logs: dict[str, bytes] = attrs.field(factory=dict)
     _numbers: Iterator[int] = attrs.field(factory=lambda: count(1))
@@ -109,6 +110,8 @@ class FakeCluster(KubernetesEmulator):
         what = plural if request.subresource is None else f"{plural}/{request.subresource}"
         if (_method(request), what) in self.forbidden:
             raise KubernetesError(status=403, message=f"{what} is forbidden: User cannot {_method(request)} it")
+        if plural == "selfsubjectaccessreviews":
+            return aiohttp.web.json_response({"status": {"allowed": self._allows(request.data)}})
         if _method(request) != "GET":
             self.writes.append(request)
         answer = self._answer(request, plural, name)
@@ -136,8 +139,16 @@ class FakeCluster(KubernetesEmulator):
                 self._evict(held, request.data)
             case "PATCH", "scale" | None | "status":
                 self._replace(plural, request.namespace, name, _patched(held, request))
+            case "PATCH", "resize":
+                self._replace(plural, request.namespace, name, self._resized(_patched(held, request)))
         self.reconcile()
         return self.find(plural, name, request.namespace) or {"kind": "Status", "status": "Success"}
+
+    def _allows(self, review: Json) -> bool:
+        asked = review["spec"]["resourceAttributes"]
+        what = "/".join(filter(None, (asked["resource"], asked["subresource"])))
+        method = {"get": "GET", "list": "GET", "create": "POST", "patch": "PATCH", "delete": "DELETE"}[asked["verb"]]
+        return (method, what) not in self.forbidden
 
     def _listed(self, request: Request, plural: str) -> list[Json]:
         pairs = [part.split("=") for part in request.params.get("labelSelector", "").split(",") if part]
@@ -145,6 +156,13 @@ class FakeCluster(KubernetesEmulator):
         found = self.all(plural, request.namespace)
         matching = [item for item in found if wanted.items() <= (item["metadata"].get("labels") or {}).items()]
         return matching[: int(request.params["limit"])]
+
+    def _resized(self, pod: Json) -> Json:
+        """Let the node take the new limits over, unless it has not that much."""
+        for container in pod["spec"]["containers"]:
+            if int(container["resources"]["limits"]["memory"]) <= self.node_memory_bytes:
+                pod["status"]["containerStatuses"] = [{"name": "main", "resources": container["resources"]}]
+        return pod
 
     def _evict(self, pod: Json, eviction: Json) -> None:
         if self.evictions_left <= 0:
@@ -282,9 +300,9 @@ def _patched(held: Json, request: Request) -> Json:
         changed = deepcopy(held)
         for step in patch:
             *parents, last = step["path"].strip("/").split("/")
-            place = changed
+            place: Any = changed
             for parent in parents:
-                place = place[parent]
+                place = place[int(parent)] if isinstance(place, list) else place[parent]
             place[last] = step["value"]
     else:
         changed = _merged(held, patch)

@@ -112,8 +112,8 @@ class Cluster:
     async def patch(self, at: str, body: Object | Sequence[Object], kind: Literal["merge", "json", "apply"]) -> None:
         await self._call("PATCH", at, {"fieldManager": FIELD_MANAGER}, body, _PATCHES[kind])
 
-    async def post(self, at: str, body: Object) -> None:
-        await self._call("POST", at, {"fieldManager": FIELD_MANAGER}, body)
+    async def post(self, at: str, body: Object) -> bytes:
+        return await self._call("POST", at, {"fieldManager": FIELD_MANAGER}, body)
 
     async def delete(self, at: str, found: Object) -> None:
         """Delete the very object that was found."""

@@ -1,4 +1,4 @@
-"""Workloads of a Kubernetes cluster, through its API: quarantine, segmentation, scale, rollback, restart, cordon.
+"""Workloads of a Kubernetes cluster, through its API: quarantine, segments, scale, memory, rollback, restart, cordon.
 
 Called by the executor through `Connector`. A pod is named together with its service and must carry that service's
 label: a name from telemetry never reaches a pod of another. Each operation is a task of its own (`Task`); here is what
@@ -18,6 +18,7 @@ from actions.connectors.base import (
     Connector,
     Convergence,
     Files,
+    Finding,
     Monotonic,
     Params,
     Permission,
@@ -32,8 +33,10 @@ from actions.connectors.kubernetes.access import Access
 from actions.connectors.kubernetes.cluster import Cluster
 from actions.connectors.kubernetes.cordon import SetCordon
 from actions.connectors.kubernetes.evidence import Collect
+from actions.connectors.kubernetes.memory import SetMemory
 from actions.connectors.kubernetes.quarantine import SetQuarantine
 from actions.connectors.kubernetes.restart import Restart
+from actions.connectors.kubernetes.rights import Right, review
 from actions.connectors.kubernetes.segment import SetSegment
 from actions.connectors.kubernetes.task import Task
 from actions.connectors.kubernetes.workload import Rollback, Scale
@@ -44,6 +47,8 @@ from schemas.errors import PermanentError
 
 class ClusterConnector(Connector):
     """What connectors share that act on a cluster through tasks."""
+
+    rights: ClassVar[tuple[Right, ...]]
 
     def __init__(
         self,
@@ -86,6 +91,14 @@ class ClusterConnector(Connector):
 
         return await self.wait(operation, missing, task.converge_seconds)
 
+    async def check(self) -> list[Finding]:
+        wanted = [
+            right
+            for right in self.rights
+            if (self.enabled or not right.acts) and (self._cluster.settings.nodes or not right.nodes)
+        ]
+        return await review(self._cluster, wanted)
+
     async def close(self) -> None:
         await self._cluster.close()
 
@@ -108,14 +121,32 @@ class KubernetesConnector(ClusterConnector):
         Permission("set_segment", "create, patch, delete: networkpolicies", "make our policy and take it away"),
         Permission("scale", "patch: deployments/scale, statefulsets/scale", "change the number of pods"),
         Permission("rollback", "patch: deployments", "put an earlier pod template back"),
+        Permission("set_memory", "patch: pods/resize", "change a memory limit in place"),
         Permission("restart", "create: pods/eviction", "have a pod replaced, within its disruption budget"),
         Permission("set_cordon", "patch: nodes (for the whole cluster)", "keep new pods off a node"),
+    )
+    rights = (
+        Right(("get", "list"), "", ("pods",), "observe", acts=False),
+        Right(("list",), "networking.k8s.io", ("networkpolicies",), "observe", acts=False),
+        Right(("list",), "apps", ("deployments", "statefulsets", "replicasets"), "observe", acts=False),
+        Right(("list",), "autoscaling", ("horizontalpodautoscalers",), "observe", acts=False),
+        Right(("get", "list"), "", ("nodes",), "observe nodes", acts=False, nodes=True),
+        Right(("get",), "", ("pods/log",), "collect evidence", acts=False),
+        Right(("list",), "", ("events",), "collect evidence", acts=False),
+        Right(("patch",), "", ("pods",), "set_quarantine"),
+        Right(("get", "create", "patch", "delete"), "networking.k8s.io", ("networkpolicies",), "set_segment"),
+        Right(("patch",), "apps", ("deployments/scale", "statefulsets/scale"), "scale"),
+        Right(("patch",), "apps", ("deployments",), "rollback"),
+        Right(("patch",), "", ("pods/resize",), "set_memory"),
+        Right(("create",), "", ("pods/eviction",), "restart"),
+        Right(("patch",), "", ("nodes",), "set_cordon", nodes=True),
     )
     operations: ClassVar[Mapping[str, type[Params]]] = {
         "set_quarantine": SetQuarantine,
         "set_segment": SetSegment,
         "scale": Scale,
         "rollback": Rollback,
+        "set_memory": SetMemory,
         "restart": Restart,
         "set_cordon": SetCordon,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import tarfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -120,9 +121,14 @@ async def test_evidence_is_collected_before_isolation(
     engine.run("exec", "web-1", "/bin/sh", "-c", "echo was here > /tmp/dropped; echo said this > /proc/1/fd/1")
     before = await connector.observe(command.apply)
     settings = ForensicsSettings(folder=tmp_path / "packages", seconds=30)
-    told = (await Forensics(settings, "executor-1", time.time_ns).collect(command, connector, before))["forensics"]
+    with socket.create_connection((address(engine, "web-1"), 8000)) as open_one:
+        port = open_one.getsockname()[1]
+        told = (await Forensics(settings, "executor-1", time.time_ns).collect(command, connector, before))["forensics"]
     assert (told["problem"], told["incomplete"]) == (None, [])
     package = Path(told["package"])
+    connected = (package / "connections.txt").read_text().splitlines()
+    assert "tcp 0.0.0.0:8000 0.0.0.0:0 LISTEN" in connected
+    assert [line for line in connected if f":{port} ESTABLISHED" in line]
     assert "http.server" in (package / "processes.json").read_text()
     # Of a container without an image, as these are, nothing can be a change.
     assert (package / "changes.json").read_text().strip() == "null"
@@ -230,6 +236,15 @@ async def test_the_beginning_of_an_id_is_no_name(engine: Podman, connector: Dock
     short = engine.inspect("web-1", "{{.Id}}")[:4]
     with pytest.raises(PermanentError, match="no container is named"):
         await connector.observe(operation("restart", short))
+
+
+async def test_the_engine_is_asked_whether_it_lets_us_in(connector: DockerConnector, tmp_path: Path) -> None:
+    (found,) = await connector.check()
+    assert found.held
+    away = DockerConnector(DockerEngine(socket=tmp_path / "none.sock"))
+    with pytest.raises(TemporaryError, match="no answer"):
+        await away.check()
+    await away.close()
 
 
 async def test_it_says_what_cannot_be_done(engine: Podman, connector: DockerConnector) -> None:

@@ -281,6 +281,13 @@ async def test_a_signed_manifest_can_still_be_wrong(host: Host, changes: dict[st
         await host.connector().observe(operation())
 
 
+async def test_programs_that_cannot_be_run_are_found_before_they_are_needed(host: Host) -> None:
+    assert [item.held for item in await host.connector().check()] == [True, True]
+    (host.folder / "set").chmod(0o644)
+    found = {item.right: item.held for item in await host.connector().check()}
+    assert found == {f"run {host.folder}/look": True, f"run {host.folder}/set": False}
+
+
 async def test_it_is_read_only_until_enabled(host: Host) -> None:
     settings = LocalCommands(manifest=host.manifest, key_file=host.key)
     reading = build(ConnectorsSettings(exec={"host": settings}))["exec.host"]

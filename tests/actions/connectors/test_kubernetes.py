@@ -14,6 +14,7 @@ from actions.connectors.base import select, unmet
 from actions.connectors.kubernetes.access import Access
 from actions.connectors.kubernetes.cluster import QUARANTINE
 from actions.connectors.kubernetes.connector import KubernetesConnector
+from actions.connectors.kubernetes.memory import quantity
 from actions.connectors.kubernetes.revisions import KNOWN_GOOD
 from actions.connectors.settings import ClusterAccess
 from actions.forensics import Forensics, ForensicsSettings
@@ -331,6 +332,86 @@ async def test_a_rollback_keeps_off_what_somebody_is_at_work_on(
         await connector.apply(gone, await connector.observe(gone), "key")
 
 
+def limited(cluster: FakeCluster, limit: str, request: str | None = None) -> str:
+    """Give a pod a memory limit; gives its name."""
+    name = pod(cluster)
+    held = cluster.find("pods", name)
+    assert held is not None
+    requests = {} if request is None else {"requests": {"memory": request}}
+    held["spec"]["containers"][0]["resources"] = {"limits": {"memory": limit}, **requests}
+    return name
+
+
+def resources(cluster: FakeCluster, name: str) -> Any:
+    held = cluster.find("pods", name)
+    assert held is not None
+    return held["spec"]["containers"][0]["resources"]
+
+
+async def test_memory_grows_in_place_and_shrinks_again(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    name = limited(cluster, "64Mi", "32Mi")
+    command = shipped("grow-memory-kubernetes", name)
+    assert command.revert is not None
+    before = await done(connector, command.apply)
+    assert before["container"]["memory_bytes"] == 64 * 1024**2
+    assert resources(cluster, name) == {"limits": {"memory": str(96 * 1024**2)}, "requests": {"memory": "32Mi"}}
+    await connector.apply(command.apply, before, "key")
+    assert len(cluster.writes) == 1
+    await connector.revert(command.apply, command.revert, before, "key-revert")
+    assert resources(cluster, name)["limits"] == {"memory": str(64 * 1024**2)}
+
+
+async def test_what_is_guaranteed_its_memory_stays_so(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    name = limited(cluster, "1Gi", "1024Mi")
+    grow = operation("set_memory", pod=name, service="web", memory_bytes=2 * 1024**3)
+    await done(connector, grow)
+    assert resources(cluster, name)["requests"] == resources(cluster, name)["limits"]
+
+
+async def test_memory_that_the_node_has_not_is_not_reached(
+    cluster: FakeCluster, connector: KubernetesConnector
+) -> None:
+    name = limited(cluster, "1Gi")
+    grow = operation("set_memory", pod=name, service="web", memory_bytes=8 * 1024**3, converge_seconds=2)
+    before = await connector.observe(grow)
+    await connector.apply(grow, before, "key")
+    assert "the node has not resized it" in (await connector.verify(grow, before)).detail
+
+
+async def test_memory_without_a_limit_stays_without(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    grow = operation("set_memory", pod=pod(cluster), service="web", memory_bytes=1024**3)
+    with pytest.raises(PermanentError, match="no memory limit"):
+        await connector.apply(grow, await connector.observe(grow), "key")
+    with pytest.raises(PermanentError, match="no container sidecar"):
+        await connector.observe(
+            operation("set_memory", pod=pod(cluster), service="web", memory_bytes=1024**3, container="sidecar")
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", 0),
+        ("128974848", 128974848),
+        ("123Mi", 128974848),
+        ("1.5Gi", 1610612736),
+        ("1e9", 10**9),
+        ("2k", 2000),
+        ("5G", 5 * 10**9),
+        ("1E", 10**18),
+        ("128974848000m", 128974848),
+    ],
+)
+def test_quantities_are_read_as_kubernetes_writes_them(text: str, expected: int) -> None:
+    assert quantity(text) == expected
+
+
+@pytest.mark.parametrize("text", ["", "Mi", "1Zi", "1 Gi", "-1", "1..2Gi", "x"])
+def test_what_is_no_quantity_is_said(text: str) -> None:
+    with pytest.raises(PermanentError, match="no quantity"):
+        quantity(text)
+
+
 async def test_a_restart_replaces_the_pod_once(cluster: FakeCluster, connector: KubernetesConnector) -> None:
     stuck = pod(cluster)
     restart = operation("restart", pod=stuck, service="web", converge_seconds=2)
@@ -414,6 +495,20 @@ async def test_what_is_forbidden_or_protected_is_said(cluster: FakeCluster, conn
     with pytest.raises(PermanentError, match="401"):
         await stranger.observe(more)
     await stranger.close()
+
+
+async def test_the_cluster_is_asked_which_rights_are_held(cluster: FakeCluster, connector: KubernetesConnector) -> None:
+    assert all(item.held for item in await connector.check())
+    cluster.forbidden |= {("PATCH", "deployments/scale"), ("GET", "pods/log")}
+    missing = {item.right for item in await connector.check() if not item.held}
+    assert missing == {f"patch deployments/scale in {NAMESPACE}", f"get pods/log in {NAMESPACE}"}
+    # Read-only, it needs no right to act; without `nodes`, none on nodes.
+    reading = connect(cluster, ClusterAccess(namespaces=(NAMESPACE,)))
+    asked = {item.right for item in await reading.check()}
+    await reading.close()
+    assert {right.partition(" ")[0] for right in asked} == {"get", "list"}
+    assert not [right for right in asked if "nodes" in right]
+    assert cluster.writes == []
 
 
 async def test_it_is_read_only_until_enabled(cluster: FakeCluster, connector: KubernetesConnector) -> None:

@@ -192,6 +192,13 @@ async def test_it_is_read_only_until_enabled(network: Network) -> None:
         await built["nftables.router"].apply(block, before, "key")
 
 
+async def test_the_kernel_is_asked_whether_it_lets_us_in(network: Network, connector: NftablesConnector) -> None:
+    (found,) = await connector.check()
+    assert found.held
+    with pytest.raises(PermanentError, match="nowhere"):
+        await NftablesConnector(settings(network, namespace="nowhere")).check()
+
+
 async def test_it_says_what_is_wrong(network: Network, tmp_path: Path) -> None:
     slow = tmp_path / "nft"
     slow.write_text("#!/bin/sh\nexec sleep 60\n")

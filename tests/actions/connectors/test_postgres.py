@@ -416,3 +416,14 @@ async def test_the_playbook_ends_the_sessions_of_the_busiest_role_only(
     found = await asyncio.gather(*ended, return_exceptions=True)
     assert all(isinstance(error, psycopg.OperationalError) for error in found)
     assert not other.done()
+
+
+async def test_the_server_is_asked_which_rights_are_held(database: Postgres, connector: PostgresConnector) -> None:
+    held = {item.right: item.held for item in await connector.check()}
+    assert (held["pg_monitor"], held["pg_signal_backend"]) == (True, True)
+    poor = PostgresConnector(settings(database, conninfo=database.conninfo(dbname="shop", user="reports")))
+    assert not any(item.held for item in await poor.check())
+    await poor.close()
+    reading = PostgresConnector(settings(database, enabled=False))
+    assert [item.right for item in await reading.check()] == ["pg_monitor"]
+    await reading.close()
