@@ -25,6 +25,7 @@ from streams.commands import (
     actions,
     archive,
     assess,
+    backtest,
     control,
     learn,
     playbooks,
@@ -51,7 +52,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for module in (run, show, control, actions, playbooks, assess, readiness, report, learn, archive, tools, scoreboard):
+for module in (
+    run,
+    show,
+    control,
+    actions,
+    playbooks,
+    assess,
+    readiness,
+    report,
+    learn,
+    archive,
+    backtest,
+    tools,
+    scoreboard,
+):
     module.add_to(app)
 
 
