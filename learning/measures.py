@@ -207,14 +207,14 @@ def _shadow(cases: Sequence[Case]) -> Iterable[Shadow]:
 
 
 def _detection(cases: Sequence[Case], truth: Sequence[Occurrence]) -> Detection:
-    missed = [one.id for one in truth if not any(_same(case, one) for case in cases)]
-    true = sum(any(_same(case, one) for one in truth) for case in cases)
+    missed = [one.id for one in truth if not any(same(case, one) for case in cases)]
+    true = sum(any(same(case, one) for one in truth) for case in cases)
     return Detection(
         recall=rate(len(truth) - len(missed), len(truth)), precision=rate(true, len(cases)), missed=tuple(missed)
     )
 
 
-def _same(case: Case, told: Occurrence) -> bool:
+def same(case: Case, told: Occurrence) -> bool:
     """Whether an incident and what somebody noted overlap in time on the same service."""
     slack = int(LABEL_SLACK_SECONDS * NANOS)
     incident = case.incident

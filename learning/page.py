@@ -1,11 +1,11 @@
 """A report as one page of HTML that needs nothing from anywhere, to be mailed or kept.
 
-Called by `reflexarc report --html`. Everything that comes from records is escaped.
+Called by `reflexarc report --html`, its parts by `streams.replay.page`. Everything that comes from records is escaped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from html import escape
 
@@ -26,20 +26,24 @@ h1{font-size:1.5rem}h2{font-size:1.1rem;margin-top:2.2rem}.soft,td.soft,figcapti
 .tile{background:var(--card);border-radius:.5rem;padding:.7rem 1rem}.tile b{display:block;font-size:1.5rem}
 table{border-collapse:collapse;width:100%}td{padding:.25rem .6rem;border-bottom:1px solid var(--line)}
 svg{width:100%;height:auto;font-size:12px}svg text{fill:var(--ink)}svg circle{fill:var(--mark)}
-.range{stroke:var(--mark);stroke-width:3;opacity:.45}.axis{stroke:var(--line)}.frame{fill:none;stroke:var(--line)}
+.range{stroke:var(--mark);stroke-width:3;opacity:.45}.bar{fill:var(--mark);opacity:.75}.axis{stroke:var(--line)}.frame{fill:none;stroke:var(--line)}
 """
 
 
 def page(report: Report) -> str:
     """Write a report as HTML."""
+    intro = f'<p class="soft">{_span(report)}. Intervals are 95 %; n is the number of cases.</p>'
+    return document("ReflexArc report", [intro, *_tiles(report), *_sections(report)])
+
+
+def document(title: str, body: Iterable[str]) -> str:
+    """Put a page together. `body` is HTML, the title is not."""
     return "".join(
         [
             '<!doctype html><html lang="en"><head><meta charset="utf-8">',
-            '<meta name="viewport" content="width=device-width"><title>ReflexArc report</title>',
-            f"<style>{_STYLE}</style></head><body><h1>ReflexArc report</h1>",
-            f'<p class="soft">{_span(report)}. Intervals are 95 %; n is the number of cases.</p>',
-            *_tiles(report),
-            *_sections(report),
+            f'<meta name="viewport" content="width=device-width"><title>{escape(title)}</title>',
+            f"<style>{_STYLE}</style></head><body><h1>{escape(title)}</h1>",
+            *body,
             "</body></html>",
         ]
     )
@@ -59,18 +63,20 @@ def _tiles(report: Report) -> Iterator[str]:
     overall = next((one for one in report.times if (one.label, one.tier) == (ALL, ALL)), None)
     yield '<div class="tiles">'
     if overall is not None:
-        yield _tile("mean time to detect", overall.detect, " s")
-        yield _tile("mean time to acknowledge", overall.acknowledge, " s")
-        yield _tile("mean time to repair", overall.repair, " s")
-    yield _tile("false incidents", report.false_incidents)
-    yield _tile("harmful actions", report.harmful_actions)
-    yield _tile("repaired without a person", report.autonomy)
-    yield _plain_tile("alert compression", "-" if report.compression is None else f"{report.compression:.1%}")
-    yield _plain_tile("person hours saved", f"{report.returns.person_hours_saved:.1f}")
+        yield tile("mean time to detect", overall.detect, " s")
+        yield tile("mean time to acknowledge", overall.acknowledge, " s")
+        yield tile("mean time to repair", overall.repair, " s")
+    yield tile("false incidents", report.false_incidents)
+    yield tile("harmful actions", report.harmful_actions)
+    yield tile("repaired without a person", report.autonomy)
+    yield plain_tile("alert compression", "-" if report.compression is None else f"{report.compression:.1%}")
+    yield plain_tile("person hours saved", f"{report.returns.person_hours_saved:.1f}")
     yield "</div>"
 
 
-def _tile(name: str, one: Estimate, unit: str = "") -> str:
+def tile(name: str, one: Estimate, unit: str = "") -> str:
+    """Show an estimate: a share, or a figure with its unit."""
+
     def shown(value: float) -> str:
         return f"{value:.3g}{unit}" if unit else f"{value:.1%}"
 
@@ -79,7 +85,8 @@ def _tile(name: str, one: Estimate, unit: str = "") -> str:
     return f'<div class="tile">{escape(name)}<b>{value}</b><span class="soft">{between}n={one.n}</span></div>'
 
 
-def _plain_tile(name: str, value: str) -> str:
+def plain_tile(name: str, value: str) -> str:
+    """Show a figure that has no interval."""
     return f'<div class="tile">{escape(name)}<b>{escape(value)}</b></div>'
 
 
@@ -96,7 +103,7 @@ def _sections(report: Report) -> Iterator[str]:
     yield f"<h2>Recall by class</h2>{intervals([(one.label, one.recall) for one in report.labels], most=1)}"
     yield "<h2>Is confidence what it says</h2>"
     yield reliability(report.calibration.curve)
-    yield _table(
+    yield table(
         [
             ("Brier score (0 is perfect)", str(report.calibration.brier)),
             ("calibration error", _number(report.calibration.calibration_error)),
@@ -114,7 +121,7 @@ def _sections(report: Report) -> Iterator[str]:
         ],
         most=1,
     )
-    yield _table([*report.results.items(), *((f"decided: {name}", n) for name, n in report.verdicts.items())])
+    yield table([*report.results.items(), *((f"decided: {name}", n) for name, n in report.verdicts.items())])
     if report.shadow:
         yield "<h2>Proposals that people agreed with</h2>"
         yield intervals([(one.playbook, one.agreement) for one in report.shadow], most=1)
@@ -122,7 +129,7 @@ def _sections(report: Report) -> Iterator[str]:
         yield "<h2>Against the list of what really happened</h2>"
         yield intervals([("found", report.detection.recall), ("true", report.detection.precision)], most=1)
     yield "<h2>What it gave back</h2>"
-    yield _table(
+    yield table(
         [
             ("repaired without a person", report.returns.repaired_alone),
             ("person hours saved, net", f"{report.returns.person_hours_saved:.2f}"),
@@ -140,9 +147,10 @@ def told(assumptions: Assumptions) -> list[tuple[str, float]]:
     return [(name.replace("_", " "), float(value)) for name, value in assumptions.model_dump().items()]
 
 
-def _table(rows: Iterable[tuple[str, object]]) -> str:
-    cells = (f"<tr><td>{escape(str(name))}</td><td>{escape(str(value))}</td></tr>" for name, value in rows)
-    return f"<table>{''.join(cells)}</table>"
+def table(rows: Iterable[Sequence[object]]) -> str:
+    """Lay out rows of cells; whatever is in them is text."""
+    lines = ("".join(f"<td>{escape(str(cell))}</td>" for cell in row) for row in rows)
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
 
 
 def _number(value: float | None) -> str:

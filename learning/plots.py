@@ -1,6 +1,7 @@
 """Plots as SVG text, for pages that need nothing from anywhere: no script, no font, no library.
 
-Used by `learning.page`. Colours come from the page's variables, so that both themes are readable.
+Used by `learning.page` and `streams.replay.page`. Colours come from the page's variables, so that both themes are
+readable.
 """
 
 from __future__ import annotations
@@ -41,6 +42,23 @@ def _interval(name: str, one: Estimate, y: float, widest: float, unit: str) -> l
         f'<circle cx="{x(value)}" cy="{y}" r="5"/>',
         f'<text x="{_WIDTH - _RIGHT + 10}" y="{y + 4}">{value:.3g}{unit} (n={one.n})</text>',
     ]
+
+
+def bars(rows: Sequence[tuple[str, float]], unit: str = "") -> str:
+    """Draw numbers as bars, one under the other."""
+    if not rows:
+        return "<p>No case.</p>"
+    widest = max(value for _, value in rows) or 1.0
+    parts = [f'<svg viewBox="0 0 {_WIDTH} {_ROW * len(rows) + 10}" role="img">']
+    for number, (name, value) in enumerate(rows):
+        y = _ROW * number + 5
+        width = round((_WIDTH - _LEFT - _RIGHT) * value / widest, 1)
+        parts += [
+            f'<text x="{_LEFT - 10}" y="{y + 17}" text-anchor="end">{escape(name[:38])}</text>',
+            f'<rect x="{_LEFT}" y="{y + 4}" width="{width}" height="{_ROW - 8}" class="bar"/>',
+            f'<text x="{_LEFT + width + 8}" y="{y + 17}">{value:.4g}{unit}</text>',
+        ]
+    return "".join([*parts, "</svg>"])
 
 
 def reliability(curve: Sequence[Bin]) -> str:

@@ -25,6 +25,7 @@ from streams.commands import (
     actions,
     archive,
     assess,
+    backtest,
     connectors,
     control,
     learn,
@@ -64,6 +65,7 @@ for module in (
     report,
     learn,
     archive,
+    backtest,
     tools,
     scoreboard,
 ):

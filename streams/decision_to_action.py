@@ -9,6 +9,7 @@ is the first gate, not the last.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 
 from actions.controls import Controls, Scope
@@ -57,6 +58,11 @@ class Act(RecordKernel):
         self._reached = max(self._reached, record.time_unix_nano)
         self._forget(record.time_unix_nano)
         return [*self._expired(self._reached), *self._said(record)]
+
+    @property
+    def waits(self) -> bool:
+        """Whether the passing of time alone may bring something about."""
+        return bool(self._held)
 
     def wake(self, quiet_seconds: float) -> list[Output]:
         return self._expired(self._reached + int(quiet_seconds * NANOS))
@@ -143,4 +149,9 @@ def stage(settings: Settings, rails: RailsStore) -> Stage:
         if isinstance(record, ActionCommand):
             await rails.note_issued(record)
 
-    return Stage(Act.stage, (Lane("decisions", (DECISIONS, CONTROLS), partial(Act, settings.policy), keep),))
+    return Stage(Act.stage, (Lane("decisions", (DECISIONS, CONTROLS), maker(settings), keep),))
+
+
+def maker(settings: Settings) -> Callable[[int, bytes | None], Act]:
+    """Tell how to make the kernel of a partition; a replay makes the same."""
+    return partial(Act, settings.policy)

@@ -12,7 +12,7 @@ due is looked at before the next record of a later time, or when that time has p
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -131,6 +131,11 @@ class Decide(RecordKernel):
         if isinstance(record, Outcome):
             return [*due, *self._learn(record)]
         return [*due, *self._hear(record)]
+
+    @property
+    def waits(self) -> bool:
+        """Whether the passing of time alone may bring something about."""
+        return any(memory.again_unix_nano is not None for memory in self._scopes.values())
 
     def wake(self, quiet_seconds: float) -> list[Output]:
         return self._due(self._reached + int(quiet_seconds * NANOS), reach=False)
@@ -286,8 +291,12 @@ def stage(settings: Settings, rails: RailsStore) -> Stage:
         if isinstance(record, Incident):
             await rails.note_incident(record)
 
-    make = partial(Decide, load(connectors=settings.connectors.names), settings.policy)
-    return Stage(Decide.stage, (Lane("incidents", (INCIDENTS, ACTIONS, LEARNING, CONTROLS), make, keep),))
+    return Stage(Decide.stage, (Lane("incidents", (INCIDENTS, ACTIONS, LEARNING, CONTROLS), maker(settings), keep),))
+
+
+def maker(settings: Settings) -> Callable[[int, bytes | None], Decide]:
+    """Tell how to make the kernel of a partition; a replay makes the same."""
+    return partial(Decide, load(connectors=settings.connectors.names), settings.policy)
 
 
 def _time_of(record: Incident | ActionCommand | Outcome | Control) -> int:

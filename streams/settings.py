@@ -8,6 +8,7 @@ working directory or the path in `REFLEXARC_CONFIG`. What neither sets may come 
 from __future__ import annotations
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -219,8 +220,11 @@ def config_path() -> Path | None:
     return local if local.exists() else None
 
 
-def load_settings() -> Settings:
+def load_settings(over: Path | None = None) -> Settings:
     """Read the settings.
+
+    Args:
+        over: a TOML file whose settings go before all others, to try them out.
 
     Raises:
         ConfigurationError: naming each wrong setting.
@@ -230,7 +234,14 @@ def load_settings() -> Settings:
     if path is not None and not path.exists():
         raise ConfigurationError(f"REFLEXARC_CONFIG names {path}, which does not exist")
     try:
-        return Settings()
+        return Settings(**({} if over is None else _toml(over)))
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise ConfigurationError(f"settings ({path or 'environment'}): {faults}") from None
+        raise ConfigurationError(f"settings ({over or path or 'environment'}): {faults}") from None
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path}: {error}") from None

@@ -48,6 +48,11 @@ class Correlate(RecordKernel):
     def wake(self, quiet_seconds: float) -> list[Output]:  # noqa: ARG002 - progress records say more than silence
         return [*self._excuse_signals(), *self._excuse_timers()]
 
+    @property
+    def waits(self) -> bool:
+        """Whether the passing of time alone may bring something about."""
+        return self._correlator.next_signal is not None or self._correlator.next_timer is not None
+
     def snapshot(self) -> bytes:
         return self._correlator.snapshot().model_dump_json().encode()
 
@@ -73,9 +78,14 @@ class Correlate(RecordKernel):
 
 def stage(settings: Settings) -> Stage:
     """Make the correlate stage."""
+    make = maker(settings)
+    return Stage(Correlate.stage, (Lane("signals", (SIGNALS,), lambda _, state: make(state)),))
+
+
+def maker(settings: Settings, clock: Callable[[], float] = monotonic) -> Callable[[bytes | None], Correlate]:
+    """Tell how to make the kernel of a partition; a replay brings a clock of its own."""
     rules, hold = rules_of(settings.correlate), settings.correlate.max_hold_seconds
-    lane = Lane("signals", (SIGNALS,), lambda _, state: Correlate(rules, max_hold_seconds=hold, state=state))
-    return Stage(Correlate.stage, (lane,))
+    return lambda state: Correlate(rules, max_hold_seconds=hold, clock=clock, state=state)
 
 
 def rules_of(settings: CorrelateSettings) -> CorrelateRules:

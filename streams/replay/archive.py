@@ -8,7 +8,7 @@ others in base64 under a name of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from schemas.envelope import Model
 from schemas.errors import ConfigurationError
+from schemas.topics import RAW_ALERTS, RAW_LOGS, RAW_METRICS
 from streams.batch import Batch
 from streams.replay.kafka_log import KafkaLog
 from streams.replay.span import Place, Span
@@ -26,6 +27,9 @@ from streams.replay.span import Place, Span
 MANIFEST = "archive.json"
 # Lines decoded at a time: as many records as the transport hands to a stage in one batch, at most.
 BATCH_LINES = 10_000
+
+# What is detected in; the rest is what came of it, or was said about it.
+RAW = frozenset({RAW_METRICS.name, RAW_LOGS.name, RAW_ALERTS.name})
 
 DatedBy = Literal["CreateTime", "LogAppendTime"]
 
@@ -110,11 +114,24 @@ class Archive:
         """Return how many partitions each topic had."""
         return self.manifest.partitions
 
-    def size(self) -> int:
-        """Return how many records there are, in the span or not."""
-        return self.manifest.records
+    @property
+    def raw_records(self) -> int:
+        """How many records of telemetry there are, in the span or not."""
+        return sum(file.records for file in self.manifest.files if file.topic in RAW)
 
-    def batches(self, places: Collection[Place]) -> Iterator[Batch]:
+    @property
+    def since_millis(self) -> int:
+        """Time of the oldest record in the span."""
+        first = min((file.first_millis for file in self.manifest.files if file.first_millis), default=0)
+        return max(first, self._span.since_millis or 0)
+
+    @property
+    def until_millis(self) -> int:
+        """Time of the newest record in the span."""
+        last = max((file.last_millis for file in self.manifest.files), default=0)
+        return last if self._span.until_millis is None else min(last, self._span.until_millis - 1)
+
+    def batches(self, places: Collection[Place]) -> Iterator[tuple[Place, Batch]]:
         """Read these partitions, one after the other.
 
         Raises:
@@ -125,7 +142,7 @@ class Archive:
             if file.place in places:
                 yield from self._batches(file)
 
-    def _batches(self, file: File) -> Iterator[Batch]:
+    def _batches(self, file: File) -> Iterator[tuple[Place, Batch]]:
         first, until = self._span.offsets_of(file.place)
         for lines in _chunks(self._folder / file.path, file.records):
             kept = [
@@ -134,14 +151,7 @@ class Archive:
                 if line.offset >= first and (until is None or line.offset < until) and self._span.has(line.timestamp)
             ]
             if kept:
-                yield Batch(
-                    kept[0].topic,
-                    file.partition,
-                    [line.value_bytes for line in kept],
-                    [line.key_bytes for line in kept],
-                    [line.offset for line in kept],
-                    [line.timestamp for line in kept],
-                )
+                yield file.place, _columns(kept)
 
 
 def write_archive(
@@ -176,6 +186,17 @@ def write_archive(
     except OSError as error:
         raise ConfigurationError(f"{folder}: {error.strerror or error}") from None
     return manifest
+
+
+def _columns(lines: Sequence[Line]) -> Batch:
+    return Batch(
+        lines[0].topic,
+        lines[0].partition,
+        [line.value_bytes for line in lines],
+        [line.key_bytes for line in lines],
+        [line.offset for line in lines],
+        [line.timestamp for line in lines],
+    )
 
 
 def read_manifest(folder: Path) -> Manifest:

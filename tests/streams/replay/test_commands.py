@@ -1,0 +1,61 @@
+"""The commands as a person runs them."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmarks.adversary.world import FAULT_AT, at
+from schemas.errors import ConfigurationError
+from streams.cli import app
+from tests.streams.replay.recorded import bad_rollout, kept
+
+LABELS = f"""id,title,environment,service,started,ended,label
+INC-1,bad rollout,prod,checkout,{at(FAULT_AT) // 10**9},{at(FAULT_AT + 600) // 10**9},deployment_regression
+"""
+
+
+@pytest.fixture(autouse=True)
+def recorded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("REFLEXARC_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    kept(tmp_path / "monday", bad_rollout())
+    (tmp_path / "labels.csv").write_text(LABELS)
+    (tmp_path / "bold.toml").write_text('[[policy.grants]]\ntier = "autonomous"\n')
+
+
+def run(*arguments: str) -> str:
+    done = CliRunner().invoke(app, list(arguments), catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.stdout
+
+
+def test_a_backtest_tells_figures_and_differences_and_writes_a_page() -> None:
+    told = run("backtest", "monday", "--labels", "labels.csv", "--compare", "bold.toml", "--html", "page.html")
+    assert "B acts on 1 incident that A left to people; none of them is known to be harmful." in told
+    assert "times real time" in told
+    assert Path("page.html").read_text().startswith("<!doctype html>")
+
+
+def test_its_json_holds_the_figures_that_the_gate_reads() -> None:
+    told = json.loads(run("backtest", "monday", "--labels", "labels.csv", "--json"))
+    assert told["figures"] == {"false_positive_rate": 0.0, "missed_incidents": 0.0, "harmful_proposals": 0.0}
+    assert told["incidents"][0]["truth"] == "INC-1"
+    both = json.loads(run("backtest", "monday", "--compare", "bold.toml", "--json"))
+    assert (both["a"]["would_act"], both["b"]["would_act"]) == (0, 1)
+
+
+def test_a_part_of_an_archive_is_played() -> None:
+    told = run("backtest", "monday", "--json", "--until", "2027-01-15T08:01:40Z")  # before the fault
+    assert json.loads(told)["incidents"] == []
+
+
+def test_settings_to_try_that_are_wrong_are_named() -> None:
+    Path("wrong.toml").write_text("[policy]\nmin_confidence = 7\n")
+    with pytest.raises(ConfigurationError, match=r"wrong\.toml.*min_confidence"):
+        run("backtest", "monday", "--compare", "wrong.toml")
