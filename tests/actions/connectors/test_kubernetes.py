@@ -18,10 +18,13 @@ from actions.connectors.kubernetes.memory import quantity
 from actions.connectors.kubernetes.revisions import KNOWN_GOOD
 from actions.connectors.settings import ClusterAccess
 from actions.forensics import Forensics, ForensicsSettings
+from actions.undo import undo
 from schemas.action import ActionCommand, Operation, Precondition
 from schemas.envelope import Entity
 from schemas.errors import PermanentError, RefusedError, TemporaryError
 from schemas.incident import RootCause
+from schemas.outcome import EXPIRY
+from tests.actions.builders import T0
 from tests.actions.connectors.shipped import commands
 from tests.parts.cluster import NAMESPACE, TOKEN, FakeCluster
 
@@ -560,13 +563,18 @@ async def test_a_cluster_out_of_reach_is_asked_again() -> None:
     await away.close()
 
 
+@pytest.mark.parametrize("later", [False, True])
 @pytest.mark.parametrize(
     "name",
-    ["container-isolation", "network-segmentation", "rollback-deployment", "scale-out", "restart-instance"],
+    [
+        *("container-isolation", "isolate-instance", "network-segmentation"),
+        *("rollback-deployment", "scale-out", "restart-instance"),
+    ],
 )
 async def test_the_shipped_playbook_does_it_and_takes_it_back(
-    cluster: FakeCluster, connector: KubernetesConnector, name: str
+    cluster: FakeCluster, connector: KubernetesConnector, name: str, later: bool
 ) -> None:
+    """At once because it did not help, or later by a command of its own, because its effect expires."""
     cluster.deploy("web", "web:2")
     command = shipped(f"{name}-kubernetes", pod(cluster))
     before = await connector.observe(command.apply)
@@ -575,8 +583,15 @@ async def test_the_shipped_playbook_does_it_and_takes_it_back(
         assert select(before, command.redundancy.pointer) == [command.redundancy.healthy] * 3
     await done(connector, command.apply)
     if command.revert is not None:
-        await connector.revert(command.apply, command.revert, before, "key-revert")
-        assert (await connector.verify(command.revert, before)).reached
+        if later:
+            back = undo(command, before, by=EXPIRY, now_unix_nano=T0)
+            assert back.revert is not None
+            found = await connector.observe(back.apply)
+            assert connector.plan(back.revert, found, found).satisfied, "it is as we left it"
+            await done(connector, back.apply)
+        else:
+            await connector.revert(command.apply, command.revert, before, "key-revert")
+            assert (await connector.verify(command.revert, before)).reached
         assert cluster.images("web") == {"web:2"}
         assert len(cluster.pods("web")) == 3
         assert all(policy["metadata"]["name"] == "reflexarc-quarantine" for policy in cluster.all("networkpolicies"))
