@@ -32,6 +32,7 @@ from actions.ledger import Ledger, connect
 from actions.offsets import OffsetTracker
 from actions.rails import RailsSettings
 from actions.rails_store import RailsStore
+from actions.records import Reading, Records
 from actions.reversals import Reversals
 from actions.run import carry_out
 from actions.tools import Tools
@@ -100,12 +101,16 @@ async def equipped(config: ExecutorConfig) -> AsyncIterator[Tools]:
             controls=controls.current,
             evidence=lambda evidence: TopicReader(config.kafka, SIGNALS, config.topic_prefix, evidence.add),
             clock=time_ns,
-            forensics=Forensics(config.forensics, config.name, time_ns),
+            forensics=Forensics(config.forensics, config.name, time_ns, Records(_reading(config)).collect),
         )
     finally:
         controls.close()
         await registry.close(connectors)
         await redis.aclose()
+
+
+def _reading(config: ExecutorConfig) -> Reading:
+    return lambda topic, sink: TopicReader(config.kafka, topic, config.topic_prefix, sink)
 
 
 async def sweep(tools: Tools, publisher: Publisher) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import hashlib
 import os
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -79,13 +79,19 @@ class Package:
         return True
 
 
+Collecting = Callable[[ActionCommand, Package], Awaitable[None]]
+
+
 class Forensics:
     """Where an executor keeps evidence."""
 
-    def __init__(self, settings: ForensicsSettings, executor: str, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, settings: ForensicsSettings, executor: str, clock: Callable[[], int], records: Collecting | None = None
+    ) -> None:
         self._settings = settings
         self._executor = executor
         self._clock = clock
+        self._records = records
 
     async def collect(self, command: ActionCommand, connector: Connector, before: State) -> State:
         """Collect what the step asks for; gives what the outcome says of it, nothing when nothing was asked for."""
@@ -113,14 +119,18 @@ class Forensics:
         assert command.forensics is not None  # noqa: S101 - the caller looked
         await package.add_document("command.json", command.model_dump(mode="json"))
         await package.add_document("state.json", before)
+        problem = None
         try:
             async with asyncio.timeout(self._settings.seconds):
-                await connector.collect(command.forensics, package)
+                try:
+                    await connector.collect(command.forensics, package)
+                except (PermanentError, TemporaryError) as error:
+                    problem = str(error)
+                if self._records is not None:
+                    await self._records(command, package)
         except TimeoutError:
             return f"not all was collected in {self._settings.seconds:g} s"
-        except (PermanentError, TemporaryError) as error:
-            return str(error)
-        return None
+        return problem
 
     def _seal(self, package: Package, command: ActionCommand, problem: str | None) -> State:
         manifest = {

@@ -24,7 +24,7 @@ from actions.reversals import Reversals
 from actions.run import carry_out
 from actions.tools import Tools
 from schemas.action import ActionCommand, Operation
-from schemas.errors import PermanentError
+from schemas.errors import PermanentError, TemporaryError
 from streams.embedded import EmbeddedValkey
 from tests.actions.builders import T0, command
 from tests.actions.interleaving import SimulatedConnector, SimulatedTarget, SimulatedTelemetry
@@ -157,6 +157,19 @@ async def test_what_cannot_be_read_is_noted_and_the_rest_goes_on(tmp_path: Path)
     assert told["incomplete"] == ["log.txt"]
     (log,) = [item for item in manifest(told)["files"] if item["name"] == "log.txt"]
     assert (log["problem"], log["bytes"]) == ("404", 5)
+
+
+async def test_what_the_topics_say_is_added_even_when_the_target_is_out_of_reach(tmp_path: Path) -> None:
+    async def away(_: Files) -> None:
+        raise TemporaryError("it cannot be reached")
+
+    async def records(about: ActionCommand, package: Files) -> None:
+        await package.add_document("decision.json", [about.decision_id])
+
+    forensics = Forensics(ForensicsSettings(folder=tmp_path), "executor-1", lambda: T0, records)
+    told = (await forensics.collect(wanted(), Scene(away), {}))["forensics"]
+    assert told["problem"] == "it cannot be reached"
+    assert [item["name"] for item in manifest(told)["files"]] == ["command.json", "state.json", "decision.json"]
 
 
 async def test_a_full_folder_takes_no_more(tmp_path: Path) -> None:
