@@ -4,7 +4,8 @@ The learning stage folds every outcome into a `Reliability`; the policy reads it
 keeps the folds in Redis.
 
 Verified success has a Beta posterior with a uniform prior. What counts is its lower bound (5th percentile): with no
-failure it passes 0.60 after 5 successes and 0.80 after 13, so that a few lucky runs do not earn much. Trust is lost
+failure it passes 0.60 after 5 successes and 0.80 after 13, so that a few lucky runs do not earn much. A rise
+is confirmed by a person (`ratify`), unless the grant lets the record rise by itself (`earn_up_to`). Trust is lost
 faster than it is earned: one action that had to be taken back, or whose effect is unknown, caps the tier one below
 what it was, until a person lifts the cap or the lower bound, counted from there on, earns it anew.
 """
@@ -88,6 +89,8 @@ class Reliability(BaseModel):
     because: str = ""
     """Why it was demoted."""
     demoted_unix_nano: int = 0
+    ratified: Tier | None = None
+    """Tier whose promotion a person confirmed since the last demotion. Not kept: it follows from the controls."""
     recent: tuple[Result, ...] = ()
     outcome_ids: tuple[str, ...] = ()
 
@@ -123,6 +126,17 @@ def fold(record: Reliability, outcome: Outcome) -> Reliability:
     cap = lower(outcome.tier if record.cap is None else at_most(outcome.tier, record.cap))
     demoted = {"cap": cap, "because": reason, "demoted_unix_nano": outcome.timing.finished_unix_nano}
     return folded.model_copy(update={**demoted, "successes": 0, "recent": ()})
+
+
+def risen(record: Reliability, settings: EarningSettings, earn_up_to: Tier | None) -> Tier:
+    """Find the tier that the record brings about: by itself as far as the grant lets it, or because a person confirmed.
+
+    Up to `approve` every action still has its person, so the word of one suffices; beyond, it confirms what was earned.
+    """
+    earned = record.earned(settings)
+    by_itself = at_most(earned, earn_up_to or "observe")
+    confirmed = at_most(record.ratified or "observe", max(earned, "approve", key=TIERS.index))
+    return max(by_itself, confirmed, key=TIERS.index)
 
 
 def lift(record: Reliability, at_unix_nano: int) -> Reliability:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from actions.autonomy import TIERS, Reliability, at_most
+from actions.autonomy import TIERS, Reliability, at_most, risen
 from actions.playbook import Playbook, Step
 from actions.rails import Attempt, Rail
 from actions.settings import PolicySettings
@@ -123,10 +123,11 @@ def tier_in_force(
     grant = settings.grant_for(at.environment, at.service, playbook.name)
     tier, told = grant.tier, [f"granted {grant.tier}"]
     earned: Tier = "observe"
-    if record is not None and grant.earn_up_to is not None:
-        earned = at_most(record.earned(settings.earning), grant.earn_up_to)
+    if record is not None and (grant.earn_up_to is not None or record.ratified is not None):
+        earned = risen(record, settings.earning, grant.earn_up_to)
         tier = max(tier, earned, key=TIERS.index)
-        told.append(f"earned {earned} of at most {grant.earn_up_to}")
+        told += [f"earned {earned} of at most {grant.earn_up_to}"] if grant.earn_up_to is not None else []
+        told += [f"ratified up to {record.ratified}"] if record.ratified is not None else []
     if record is not None and record.cap is not None:
         tier = at_most(tier, max(record.cap, earned, key=TIERS.index))
         told.append(f"demoted to {record.cap}: {record.because}")

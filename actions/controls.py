@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Self
 
+from actions.autonomy import Reliability, lift
 from schemas.action import ActionCommand, Tier
 from schemas.control import Control, ControlKind
 
@@ -82,6 +83,11 @@ class Controls:
         """Find when demotions at this scope were last forgiven; 0 when never."""
         return max((control.time_unix_nano for control in self._about("lift", scope, None)), default=0)
 
+    def ratified(self, scope: Scope, since_unix_nano: int) -> Tier | None:
+        """Find the tier whose promotion a person confirmed last at this scope, since that time."""
+        said = [one for one in self._about("ratify", scope, None) if one.time_unix_nano > since_unix_nano]
+        return max(said, key=_moment).tier if said else None
+
     def revert(self, scope: Scope, action_id: str, since_unix_nano: int) -> Control | None:
         """Find the latest wish, since that time, to take back an action at this scope."""
         wishes = [wish for wish in self._about("revert", scope, action_id) if wish.time_unix_nano > since_unix_nano]
@@ -110,6 +116,13 @@ class Controls:
             if not any(Scope.of(lift).covers(Scope.of(held)) and _moment(lift) > _moment(held) for lift in lifting)
         )
         return tuple(sorted(holding, key=_moment))
+
+
+def as_people_said(record: Reliability, said: Controls) -> Reliability:
+    """Give a record with its demotion forgiven and its promotion confirmed, where people did so."""
+    at = Scope(record.environment, record.service, record.playbook)
+    forgiven = lift(record, said.lifted(at))
+    return forgiven.model_copy(update={"ratified": said.ratified(at, forgiven.demoted_unix_nano)})
 
 
 def _moment(control: Control) -> tuple[int, str]:

@@ -12,9 +12,11 @@ the executors' clocks need not agree. All keys share one hash tag: they live in 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import orjson
@@ -87,6 +89,15 @@ class Blocked:
 
     def __str__(self) -> str:
         return f"{self.playbook} (action {self.action_id}, {self.holder}) holds the target for {self.seconds:.0f} s"
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A target that an action holds; a service as a whole has no instance."""
+
+    scope: str
+    instance: str | None
+    by: Blocked
 
 
 @dataclass
@@ -209,6 +220,26 @@ class Ledger:
         """Say who but this action holds a target, without taking it."""
         answer = await self._locks(target, action_id)
         return None if answer[0] == b"ok" else _blocked(answer)
+
+    async def locks(self) -> list[Lock]:
+        """List every target that is held now."""
+        seconds, micros = await self._ask(self._redis.time)
+        now = seconds * 1000 + micros // 1000
+        found = []
+        for key in await self._ask(self._lock_keys):
+            held: dict[bytes, bytes] = await self._ask(partial(self._redis.hgetall, key))
+            scope = key.decode().removeprefix(self.lock_key(""))
+            for name, value in held.items():
+                left = orjson.loads(value)["until"] - now
+                if left > 0:
+                    by = _blocked([b"", value, str(left).encode()])
+                    found.append(Lock(scope, None if name == b"*" else name.decode(), by))
+        return sorted(found, key=lambda lock: (lock.scope, lock.instance or ""))
+
+    async def _lock_keys(self) -> list[bytes]:
+        # A prefix may hold what a pattern takes for something else.
+        pattern = re.sub(r"([*?\[\]\\])", r"\\\1", self.lock_key("")) + "*"
+        return [key async for key in self._redis.scan_iter(match=pattern, count=1000)]
 
     async def others(self, target: Entity, action_id: str) -> int:
         """Count the actions but this one that hold other instances of the target's service."""

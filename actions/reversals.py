@@ -52,10 +52,15 @@ class Reversal(BaseModel):
         wish = controls.revert(scope, self.command.id, self.applied_unix_nano)
         if wish is not None:
             return wish.by
+        expires = self.expires_unix_nano(controls)
+        return EXPIRY if expires is not None and now_unix_nano >= expires else None
+
+    def expires_unix_nano(self, controls: Controls) -> int | None:
+        """Say when its effect is taken back unless it is renewed; None when it stays."""
         if self.command.effect_seconds is None:
             return None
-        begun = max(self.applied_unix_nano, controls.renewed(scope, self.command.id))
-        return EXPIRY if now_unix_nano >= begun + int(self.command.effect_seconds * NANOS) else None
+        begun = max(self.applied_unix_nano, controls.renewed(Scope.of_command(self.command), self.command.id))
+        return begun + int(self.command.effect_seconds * NANOS)
 
 
 class Reversals:

@@ -131,6 +131,7 @@ _ABOUT: dict[ControlKind, tuple[frozenset[str], frozenset[str]]] = {
     "resume": (_SCOPE, frozenset()),
     "pin": (_SCOPE | {"tier"}, frozenset({"tier"})),
     "unpin": (_SCOPE, frozenset()),
+    "ratify": (_SCOPE - {"incident_id"} | {"tier"}, frozenset({"environment", "service", "playbook", "tier"})),
     "lift": (_SCOPE - {"incident_id"}, frozenset()),
     "revert": (_SCOPE | {"action_id"}, frozenset()),
     "renew": (frozenset({"action_id"}), frozenset({"action_id"})),

@@ -6,20 +6,39 @@ this can say nothing else than what will happen.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-from actions.autonomy import TIERS, EarningSettings, Reliability, lift
+from actions.autonomy import TIERS, EarningSettings, Reliability, lower_bound
 from actions.catalog import Catalog
 from actions.checks import reversible, tier_in_force
-from actions.controls import Controls, Scope
+from actions.controls import Controls, Scope, as_people_said
 from actions.playbook import Playbook
 from actions.settings import PolicySettings
+from learning.history import Case
 from schemas.action import Tier
 from schemas.envelope import Entity, Model
 
 # More in a row than any threshold below 1 asks for within reason: 0.99 takes 298.
 MOST_RUNS = 1000
 Place = tuple[str, str]
+
+
+class Agreement(Model):
+    """What was proposed and not carried out at once, against what people then did or said."""
+
+    agreed: int = 0
+    disagreed: int = 0
+
+    def supports(self, record: Reliability, settings: EarningSettings) -> Tier:
+        """Highest tier that the record or the agreement justifies, by the same bounds.
+
+        That people would have done the same shows that the choice is right, not that the action works: it never
+        justifies acting without a person.
+        """
+        bound = lower_bound(self.agreed, self.disagreed, settings.percentile) if self.agreed else 0.0
+        by_agreement: tuple[Tier, ...] = ("approve", "recommend")
+        shown: Tier = next((tier for tier in by_agreement if bound >= settings.least(tier)), "observe")
+        return max(shown, record.earned(settings), key=TIERS.index)
 
 
 class Standing(Model):
@@ -38,6 +57,12 @@ class Standing(Model):
     """What the rate of verified success exceeds with probability 1 - `policy.earning.percentile`."""
     earned: Tier
     """Highest tier that the record justifies."""
+    agreed: int
+    """Proposals in shadow that people approved, or whose class or playbook they named themselves."""
+    disagreed: int
+    """Proposals in shadow that people rejected, or where they named another."""
+    supported: Tier
+    """Highest tier that the record or, up to `approve`, the agreement justifies: what a person may ratify."""
     next_tier: Tier | None
     needed_bound: float | None
     missing: tuple[str, ...]
@@ -52,8 +77,9 @@ def readiness(
     places: Iterable[Place] = (),
     controls: Controls | None = None,
     connectors: Collection[str] = (),
+    cases: Sequence[Case] = (),
 ) -> tuple[Standing, ...]:
-    """Say where every playbook stands at every place where it has a record, and at these places.
+    """Say where every playbook stands at every place where it has a record or made a proposal, and at these places.
 
     Args:
         catalog: the playbooks there are.
@@ -62,17 +88,43 @@ def readiness(
         places: environments and services to list although nothing was done there yet.
         controls: what people said: pins and forgiven demotions.
         connectors: names of the connectors that are configured and enabled.
+        cases: incidents with what was proposed, and what people then said and did.
 
     """
     said = controls or Controls()
     known = {(one.environment, one.service, one.playbook): one for one in records}
-    everywhere = sorted({(environment, service) for environment, service, _ in known} | set(places))
+    everywhere = sorted(
+        {(environment, service) for environment, service, _ in {*known, *agreement(cases)}} | set(places)
+    )
+    agreed = agreement(cases)
     return tuple(
-        _standing(playbook, place, policy, _forgiven(known, place, playbook, said), said=said, connectors=connectors)
+        _standing(
+            playbook,
+            place,
+            policy,
+            _forgiven(known, place, playbook, said),
+            said=said,
+            connectors=connectors,
+            shadow=agreed.get((*place, playbook.name), Agreement()),
+        )
         for place in everywhere
         for playbook in catalog
         if playbook.steps  # one that only calls a person has nothing to earn
     )
+
+
+def agreement(cases: Iterable[Case]) -> dict[tuple[str, str, str], Agreement]:
+    """Count, by place and playbook, how often people agreed with the last proposal of an incident."""
+    counts: dict[tuple[str, str, str], Agreement] = {}
+    for case in cases:
+        proposals = [one for one in case.decisions if one.playbook and one.actions and one.verdict != "act"]
+        judged = case.judged(proposals[-1]) if proposals else None
+        if judged is None:
+            continue
+        place = (proposals[-1].environment, proposals[-1].service, str(proposals[-1].playbook))
+        so_far = counts.get(place, Agreement())
+        counts[place] = so_far.model_copy(update={judged: getattr(so_far, judged) + 1})
+    return counts
 
 
 def runs_needed(record: Reliability, bound: float, settings: EarningSettings) -> int:
@@ -92,10 +144,8 @@ def _forgiven(
     known: Mapping[tuple[str, str, str], Reliability], place: Place, playbook: Playbook, said: Controls
 ) -> Reliability:
     environment, service = place
-    record = known.get((environment, service, playbook.name))
-    if record is None:
-        return Reliability(environment=environment, service=service, playbook=playbook.name)
-    return lift(record, said.lifted(Scope(environment, service, playbook.name)))
+    nothing = Reliability(environment=environment, service=service, playbook=playbook.name)
+    return as_people_said(known.get((environment, service, playbook.name), nothing), said)
 
 
 def _standing(
@@ -106,6 +156,7 @@ def _standing(
     *,
     said: Controls,
     connectors: Collection[str],
+    shadow: Agreement,
 ) -> Standing:
     environment, service = place
     pin = said.pin(Scope(environment, service, playbook.name))
@@ -123,6 +174,9 @@ def _standing(
         failures=record.failures,
         lower_bound=record.lower_bound(policy.earning.percentile),
         earned=record.earned(policy.earning),
+        agreed=shadow.agreed,
+        disagreed=shadow.disagreed,
+        supported=shadow.supports(record, policy.earning),
         next_tier=following,
         needed_bound=None if following is None else policy.earning.least(following),
         missing=()
@@ -148,8 +202,13 @@ def _missing(
         yield f"demoted to {record.cap} ({record.because}): `reflexarc lift`, or earn it anew"
     grant = policy.grant_for(record.environment, record.service, playbook.name)
     reach = max(grant.tier, grant.earn_up_to or grant.tier, key=TIERS.index)
+    reach = max(reach, record.ratified or reach, key=TIERS.index)
     if TIERS.index(reach) < TIERS.index(wanted):
-        yield f"a grant: policy.grants holds {grant.tier}; write tier or earn_up_to {wanted}"
+        where = f"--environment {record.environment} --service {record.service} --playbook {playbook.name}"
+        yield (
+            f"a grant: policy.grants holds {grant.tier}; write tier or earn_up_to {wanted}, "
+            f"or a person's word: `reflexarc ratify {wanted} {where}`"
+        )
     if pin is not None:
         yield f"pinned to {pin} by a person: `reflexarc unpin`"
     if TIERS.index(wanted) >= TIERS.index("approve"):

@@ -12,7 +12,9 @@ from pydantic import Field
 from schemas.action import Tier
 from schemas.envelope import Name, Record, TimeUnixNano
 
-ControlKind = Literal["approve", "reject", "stop", "resume", "feedback", "pin", "unpin", "lift", "revert", "renew"]
+ControlKind = Literal[
+    "approve", "reject", "stop", "resume", "feedback", "pin", "unpin", "lift", "ratify", "revert", "renew"
+]
 
 
 # Key of what is wider than one scope. A reader of one partition must hear it, too: it is published to every partition.
@@ -23,7 +25,8 @@ class Control(Record):
     """One thing a person said.
 
     Scope fields narrow each other; all None is global. `approve` and `reject` name a decision; `feedback` names an
-    incident. `pin` holds a tier in its scope until `unpin`; `lift` forgives the demotions in its scope; `revert` takes
+    incident. `pin` holds a tier in its scope until `unpin`; `lift` forgives the demotions in its scope; `ratify`
+    confirms that a playbook may rise to a tier there, as far as its record goes; `revert` takes
     back the actions in its scope, or the one named; `renew` lets the effect of the one named last for another term.
     """
 
@@ -37,7 +40,7 @@ class Control(Record):
     incident_id: str | None = None
     decision_id: str | None = None
     action_id: str | None = None
-    tier: Tier | None = Field(default=None, description="the tier that `pin` holds")
+    tier: Tier | None = Field(default=None, description="the tier that `pin` holds, or `ratify` confirms")
     verdict: Literal["true_positive", "false_positive"] | None = None
     label: Name | None = Field(default=None, description="the right class, where feedback corrects it")
     note: str = Field(default="", max_length=4096)

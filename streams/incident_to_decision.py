@@ -18,9 +18,9 @@ from typing import Any
 
 from pydantic import Field
 
-from actions.autonomy import Reliability, fold, lift
+from actions.autonomy import Reliability, fold
 from actions.catalog import Catalog, load
-from actions.controls import Controls, Scope
+from actions.controls import Controls, Scope, as_people_said
 from actions.policy import decide
 from actions.rails import Attempt, RailsSettings, RailsSnapshot
 from actions.rails_store import LOST_AFTER_SECONDS, RailsStore
@@ -48,13 +48,13 @@ MAX_NOT_TRIED = 3
 
 _SUCCESS = frozenset({Result.VERIFIED})
 # What may let an incident go on that was held, or on which less was allowed.
-_LIFTING = frozenset({"resume", "unpin", "lift"})
+_LIFTING = frozenset({"resume", "unpin", "lift", "ratify"})
 # Of these checks the failure is no wait: there is nothing to do, or something is being done.
 _IDLE = frozenset({"incident_open", "still_firing", "none_at_work"})
 # Nothing is left of these: the next rung may be due, or the same again.
 _CAME_TO_NOTHING = frozenset({Result.REVERTED, Result.FAILED, Result.EXPIRED, Result.REFUSED})
 # What people say that stays in force.
-_STANDING = frozenset({"stop", "resume", "pin", "unpin", "lift"})
+_STANDING = frozenset({"stop", "resume", "pin", "unpin", "lift", "ratify"})
 _NOT_TRIED = frozenset({Result.EXPIRED, Result.REFUSED})
 
 
@@ -203,12 +203,18 @@ class Decide(RecordKernel):
             self._policy,
             now_unix_nano=now,
             previous_hash=memory.previous_hash,
-            records={name: self._forgiven(record) for name, record in memory.records.items()},
+            records=self._records(incident, memory),
             rails=self._rails(incident, memory, now),
         )
 
-    def _forgiven(self, record: Reliability) -> Reliability:
-        return lift(record, self._controls.lifted(Scope(record.environment, record.service, record.playbook)))
+    def _records(self, incident: Incident, memory: ScopeMemory) -> dict[str, Reliability]:
+        """Give the record of the playbook at hand, as people have forgiven and confirmed it."""
+        playbook = self._catalog.serving(incident)
+        if playbook is None:
+            return {}
+        place = {"environment": incident.environment, "service": incident.service, "playbook": playbook.name}
+        known = memory.records.get(playbook.name, Reliability(**place))
+        return {playbook.name: as_people_said(known, self._controls)}
 
     def _rails(self, incident: Incident, memory: ScopeMemory, now: int) -> RailsSnapshot:
         limits = self._policy.rails

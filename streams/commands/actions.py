@@ -12,19 +12,33 @@ import typer
 from rich.markup import escape
 
 from schemas.decision import Decision
+from schemas.envelope import NANOS
 from schemas.errors import PermanentError
 from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from actions.planning import PlannedAction, PlannedChange
+    from actions.reversals import Reversal
     from schemas.decision import Check
 
 actions = typer.Typer(help="Actions: what is, or would be, done.", no_args_is_help=True)
 
 
-@actions.callback()
-def group() -> None:
-    """Keep `plan` a word of its own."""
+@actions.command(name="list")
+def list_all(*, json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False) -> None:
+    """List the targets that actions hold now, and the actions that can still be taken back."""
+    from streams.present import screen  # noqa: PLC0415 - heavy: see streams.cli
+
+    held, reversible = asyncio.run(_standing(load_settings()))
+    if json:
+        import orjson  # noqa: PLC0415
+
+        typer.echo(orjson.dumps({"held": held, "reversible": reversible}, option=orjson.OPT_INDENT_2))
+        return
+    screen().print(_table("held", held) if held else "No target is held.")
+    screen().print(_table("can be taken back", reversible) if reversible else "Nothing can be taken back.")
 
 
 @actions.command(name="plan")
@@ -70,6 +84,50 @@ def _newest(settings: Settings, identity: str) -> Decision:
             f"{len(found) or 'no'} incidents or actions begin with {identity!r}; `reflexarc incidents` shows them"
         )
     return next(iter(found.values()))
+
+
+async def _standing(settings: Settings) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    from actions.action_to_outcome import equipped  # noqa: PLC0415
+    from streams.roles import executor_config  # noqa: PLC0415
+
+    async with equipped(executor_config(settings)) as tools:
+        now = tools.clock()
+        locks, entries = await tools.ledger.locks(), await tools.reversals.all(now)
+        controls = await tools.controls()
+    held = [
+        {
+            "target": lock.scope if lock.instance is None else f"{lock.scope}/{lock.instance}",
+            "playbook": lock.by.playbook,
+            "action": lock.by.action_id,
+            "holder": lock.by.holder,
+            "for at most": f"{lock.by.seconds:.0f} s",
+        }
+        for lock in locks
+    ]
+    return held, [_reversible(entry, entry.expires_unix_nano(controls), now) for entry in entries]
+
+
+def _reversible(entry: Reversal, expires_unix_nano: int | None, now: int) -> dict[str, str]:
+    command = entry.command
+    return {
+        "target": str(command.target),
+        "playbook": f"{command.playbook} {command.step}",
+        "action": command.id,
+        "begun": f"{(now - entry.applied_unix_nano) / NANOS:.0f} s ago",
+        "expires": "-" if expires_unix_nano is None else f"in {(expires_unix_nano - now) / NANOS:.0f} s",
+    }
+
+
+def _table(title: str, rows: list[dict[str, str]]) -> Table:
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(title=title, title_justify="left", box=None, header_style="dim", pad_edge=False)
+    for column in rows[0]:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row.values()))
+    return table
 
 
 async def _planned(settings: Settings, decision: Decision) -> list[PlannedAction]:

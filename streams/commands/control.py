@@ -48,6 +48,34 @@ def pin(
     say("pin", by, note, tier=tier, **about)
 
 
+def ratify(
+    tier: Annotated[Tier, typer.Argument(help="The tier that the playbook may rise to.")],
+    *,
+    environment: Annotated[str, typer.Option(help="In this environment.")],
+    service: Annotated[str, typer.Option(help="On this service.")],
+    playbook: Annotated[str, typer.Option(help="The playbook.")],
+    by: By = None,
+    note: Note = "",
+) -> None:
+    """Confirm that a playbook has earned a tier on a service; refused while its record does not justify it."""
+    from actions.autonomy import TIERS  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.commands.readiness import standings  # noqa: PLC0415
+
+    found = standings(load_settings(), [(environment, service)])
+    mine = [s for s in found if (s.environment, s.service, s.playbook) == (environment, service, playbook)]
+    if not mine:
+        raise PermanentError(f"no playbook {playbook!r} that acts; `reflexarc playbooks list` names them")
+    shown = mine[0]
+    if TIERS.index(tier) > TIERS.index(shown.supported):
+        raise PermanentError(
+            f"{tier} is not justified yet: {shown.successes} verified successes, {shown.failures} failures; people "
+            f"agreed with {shown.agreed} of {shown.agreed + shown.disagreed} proposals. "
+            f"That supports {shown.supported}. `reflexarc readiness` says what is missing, "
+            "`reflexarc pin` holds a tier whatever the record"
+        )
+    say("ratify", by, note, environment=environment, service=service, playbook=playbook, tier=tier)
+
+
 def revert(
     action: Annotated[str | None, typer.Argument(help="Id of the action; all actions of the scope without it.")] = None,
     *,
@@ -84,7 +112,7 @@ def add_to(app: typer.Typer) -> None:
     """Register these commands."""
     for kind, purpose in _OF_A_SCOPE.items():
         app.command(kind, help=purpose)(_of_a_scope(kind))
-    for command in (pin, revert, renew, approve, reject):
+    for command in (pin, ratify, revert, renew, approve, reject):
         app.command()(command)
 
 

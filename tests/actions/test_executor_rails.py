@@ -13,7 +13,7 @@ import pytest
 
 from actions.controls import Controls
 from actions.ledger import Ledger, connect
-from actions.rails import MaintenanceWindow, RailsSettings
+from actions.rails import MaintenanceWindow, RailsSettings, RailsSnapshot, evaluate
 from actions.rails_store import RailsStore
 from actions.reversals import Reversals
 from actions.run import carry_out
@@ -168,6 +168,13 @@ async def test_what_happened_so_far_alone_stops_the_executor(
     assert ";" not in refused.reason, "no other rail stops it"
     assert refused.escalate is (rail in ESCALATE)
     assert target.log == []
+
+
+def test_every_rail_has_its_case() -> None:
+    rails = {rail.check.name for rail in evaluate(SERVICE, RailsSnapshot(), RailsSettings(), T0)}
+    # The first three are cases of their own above; people's stops and other actions' locks are `test_executor`'s.
+    settings = {"not_frozen", "not_protected", "no_maintenance"}
+    assert rails == {case.partition(",")[0] for case in PASTS} | settings | {"not_stopped", "target_free"}
 
 
 PASSED: dict[str, Past] = {

@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from actions.autonomy import EarningSettings, Reliability
-from actions.controls import Controls
+from actions.controls import Controls, as_people_said
 from actions.settings import Grant, PolicySettings
+from learning.history import Case
 from learning.readiness import Standing, readiness, runs_needed
 from schemas.action import Tier
 from schemas.control import Control, ControlKind
 from schemas.decision import Decision
-from tests.actions.builders import T0, decision, shipped
+from tests.actions.builders import T0, decision, incident, shipped
 
 PLAYBOOK = "rollback-deployment"
 CONNECTORS = tuple({step.connector for playbook in shipped() for step in playbook.steps})
@@ -94,3 +95,48 @@ def test_places_without_a_record_are_listed_when_asked_for() -> None:
     assert {(one.environment, one.service) for one in found} == {("prod", "search")}
     assert {one.playbook for one in found} == {playbook.name for playbook in shipped() if playbook.steps}
     assert readiness(shipped(), PolicySettings(), []) == ()
+
+
+def test_a_person_confirms_what_was_earned_and_a_demotion_undoes_it() -> None:
+    ratified = said("ratify", environment="demo", service="checkout", playbook=PLAYBOOK, tier="autonomous")
+    assert standing(record(13), PolicySettings(), controls=ratified).tier == "autonomous"
+    # Beyond `approve` the word of a person goes as far as the record.
+    assert standing(record(5), PolicySettings(), controls=ratified).tier == "approve"
+    assert standing(record(), PolicySettings(), controls=ratified).tier == "approve"
+    demoted = record(cap="recommend", because="action x ended reverted", demoted_unix_nano=T0 + 1)
+    assert standing(demoted, PolicySettings(), controls=ratified).tier == "observe"
+
+
+def test_the_same_word_is_the_policys_too() -> None:
+    ratified = said("ratify", environment="demo", service="checkout", playbook=PLAYBOOK, tier="approve")
+    known = as_people_said(record(), ratified)
+    decided = decision(settings=PolicySettings(), records={PLAYBOOK: known})
+    assert (decided.tier, decided.verdict) == ("approve", "ask")
+    elsewhere = as_people_said(record().model_copy(update={"service": "payment"}), ratified)
+    assert elsewhere.ratified is None
+
+
+def case(number: int, verdict: str, playbook: str | None = None) -> Case:
+    about = incident(id=f"incident-{number}")
+    shadow = decision(about, settings=PolicySettings())
+    told = {"id": f"said-{number}", "kind": "feedback", "by": "ada", "time_unix_nano": T0, "incident_id": about.id}
+    word = Control.model_validate(told | ({"verdict": verdict} if playbook is None else {"playbook": playbook}))
+    return Case(about, (shadow,), (), (word,))
+
+
+def test_shadow_proposals_are_counted_against_what_people_did() -> None:
+    agreed = [case(number, "true_positive") for number in range(4)]
+    others = [case(10, "false_positive"), case(11, "", "scale-out"), case(12, "", PLAYBOOK)]
+    unjudged = Case(incident(id="silent"), (decision(settings=PolicySettings()),))
+    found = standing(record(), PolicySettings(), cases=[*agreed, *others, unjudged])
+    assert (found.agreed, found.disagreed) == (5, 2)
+    assert found.supported == "recommend"
+    assert standing(record(), PolicySettings(), cases=[case(n, "true_positive") for n in range(50)]).supported == (
+        "approve"
+    ), "agreement never justifies acting without a person"
+    assert standing(record(13), PolicySettings()).supported == "autonomous"
+
+
+def test_a_place_where_only_proposals_were_made_is_listed() -> None:
+    found = readiness(shipped(), PolicySettings(), [], cases=[case(1, "true_positive")])
+    assert {(one.environment, one.service) for one in found} == {("demo", "checkout")}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from actions.settings import PolicySettings
 from schemas.decision import Decision
 from schemas.outcome import Result
 from schemas.topics import CONTROLS, INCIDENTS, LEARNING
@@ -123,3 +124,13 @@ def test_nothing_is_looked_at_again_once_it_is_resolved() -> None:
     take(kernel, INCIDENTS, resolved)
     assert take(kernel, CONTROLS, control("resume", T0 + seconds(60))) == []
     assert kernel.wake(600.0) == []
+
+
+def test_a_promotion_that_a_person_confirms_lets_a_shadow_ask() -> None:
+    kernel = decide(PolicySettings())
+    (shadow,) = take(kernel, INCIDENTS, revision(1))
+    assert (shadow.verdict, shadow.tier) == ("observe", "observe")
+    about = {"environment": "demo", "service": "checkout", "playbook": "rollback-deployment"}
+    (asks,) = take(kernel, CONTROLS, control("ratify", T0 + seconds(5), tier="approve", **about))
+    assert (asks.verdict, asks.tier) == ("ask", "approve")
+    assert take(kernel, CONTROLS, control("ratify", T0 + seconds(6), tier="approve", **about)) == []
