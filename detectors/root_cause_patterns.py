@@ -3,7 +3,8 @@
 Called with each window of logs and spans by `detectors.root_cause_watch`. An event is a log template or the operation
 of a span. What matters is not how often an event comes (traffic does that) but what follows what on one entity within
 one trace: an exception, an early return or a retry changes it at once, in the entity that has the fault, and mostly
-only there. The idea is Nezha's (FSE 2023); this is a streaming form of it with a likelihood ratio in place of its supports.
+only there. The idea is Nezha's (FSE 2023); this is a streaming form of it with a likelihood ratio in place of
+supports.
 """
 
 from __future__ import annotations
