@@ -1,0 +1,131 @@
+"""Reading Nezha: days of metrics, logs and traces of microservices as ticks of a minute, with the faults put in.
+
+Called by row 4 of the scoreboard. Logs and traces exist for some minutes only; a minute of them is handed over at the
+first tick at which it is complete.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from detectors.root_cause_patterns import template, transitions
+from detectors.root_cause_spans import Spans
+from detectors.root_cause_watch import Tick
+
+MINUTE = 60
+# Rows whose clock is further than this from the median are wrong by their clock, and no telemetry of this day.
+MOST_SECONDS_OFF = 2 * 86_400
+USAGE = "CpuUsage(m)"
+_JSON_LOG = re.compile(r'"(message|severity)":"([^"]*)"')
+_CLOCK = re.compile(r"^\d\d:\d\d:\d\d\.\d+ +")
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What was put in: when, and into which entity."""
+
+    second: int
+    entity: str
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day of one system: ticks with the second of each, and the faults in them."""
+
+    ticks: Sequence[tuple[int, Tick]]
+    faults: Sequence[Fault]
+
+
+def read_day(folder: Path) -> Day:
+    """Read the ticks and faults of a day."""
+    seconds, usage = _usage(folder)
+    windows = sorted(_windows(folder), key=lambda window: window[0])
+    ticks: list[tuple[int, Tick]] = []
+    at = 0
+    for second, used in zip(seconds, usage, strict=True):
+        # More than one minute of traces may have become complete: each is a tick of its own, in order.
+        while at + 1 < len(windows) and windows[at + 1][0] <= second:
+            ticks.append((windows[at][0], windows[at][1]))
+            at += 1
+        if at < len(windows) and windows[at][0] <= second:
+            ticks.append((second, Tick(used, windows[at][1].spans, windows[at][1].patterns)))
+            at += 1
+        else:
+            ticks.append((second, Tick(used)))
+    return Day(ticks, _faults(folder))
+
+
+def _faults(folder: Path) -> list[Fault]:
+    hours: Mapping[str, list[dict[str, str]]] = orjson.loads((folder / "fault_list.json").read_bytes())
+    return [
+        Fault(int(datetime.fromisoformat(one["inject_time"]).replace(tzinfo=UTC).timestamp()), one["inject_pod"])
+        for hour in hours.values()
+        for one in hour
+    ]
+
+
+def _usage(folder: Path) -> tuple[list[int], list[dict[str, float]]]:
+    from pyarrow import parquet  # noqa: PLC0415 - not needed to list the rows
+
+    table = parquet.read_table(folder / "metrics.parquet", columns=["TimeStamp", "PodName", USAGE])
+    seconds: NDArray[np.int64] = table["TimeStamp"].to_numpy()
+    near = np.abs(seconds - np.median(seconds)) < MOST_SECONDS_OFF
+    minutes: dict[int, dict[str, float]] = defaultdict(dict)
+    for second, entity, value in zip(seconds, table["PodName"].to_pylist(), table[USAGE].to_numpy(), strict=True):
+        minutes[int(second) // MINUTE][entity] = float(value)
+    offset = int(np.median(seconds[near] % MINUTE))
+    kept = sorted({int(second) // MINUTE for second in seconds[near]})
+    return [minute * MINUTE + offset for minute in kept], [minutes[minute] for minute in kept]
+
+
+def _windows(folder: Path) -> Iterator[tuple[int, Tick]]:
+    """Each minute file of traces with its logs, at the second at which its last span began."""
+    from pyarrow import parquet  # noqa: PLC0415 - not needed to list the rows
+
+    table = parquet.read_table(folder / "traces.parquet")
+    columns = {name: np.array(table[name].to_pylist()) for name in ("minute", "phase", "pod", "op", "trace")}
+    parent, start = table["parent_row"].to_numpy(), table["start_ns"].to_numpy()
+    microseconds = table["duration_us"].to_numpy()
+    logs = _logs(folder)
+    keys = np.char.add(columns["minute"], columns["phase"])
+    for key in np.unique(keys):
+        rows = np.flatnonzero(keys == key)
+        place = np.full(len(keys) + 1, -1)
+        place[rows] = np.arange(len(rows))
+        spans = Spans(columns["pod"][rows], columns["op"][rows], place[parent[rows]], microseconds[rows])
+        events = defaultdict(list, {one: list(found) for one, found in logs.get(str(key), {}).items()})
+        for row in rows:
+            one = (int(columns["trace"][row]), str(columns["pod"][row]))
+            events[one].append((int(start[row]), str(columns["op"][row])))
+        sequences = ((entity, [event for _, event in sorted(found)]) for (_, entity), found in events.items())
+        yield int(start[rows].max()) // 1_000_000_000, Tick(spans=spans, patterns=transitions(sequences))
+
+
+def _logs(folder: Path) -> dict[str, dict[tuple[int, str], list[tuple[int, str]]]]:
+    """Log templates of each minute file, by trace and entity."""
+    from pyarrow import parquet  # noqa: PLC0415 - not needed to list the rows
+
+    found: dict[str, dict[tuple[int, str], list[tuple[int, str]]]] = defaultdict(lambda: defaultdict(list))
+    rows: list[dict[str, Any]] = parquet.read_table(folder / "logs.parquet").to_pylist()
+    for row in rows:
+        said = template(_text(row["msg"]))
+        found[row["minute"] + row["phase"]][row["trace"], row["pod"]].append((row["ts_ns"], said))
+    return found
+
+
+def _text(line: str) -> str:
+    """Severity and message of a line of JSON; what follows the clock of any other."""
+    if line.startswith("{"):
+        fields = dict(_JSON_LOG.findall(line))
+        return f"{fields.get('severity', '')} {fields.get('message', line)}"
+    return _CLOCK.sub("", line)
