@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
@@ -22,6 +23,8 @@ from actions.connectors.base import Connector, State
 from actions.connectors.settings import Group
 from schemas.action import ActionCommand
 from schemas.errors import PermanentError, TemporaryError
+
+log = logging.getLogger(__name__)
 
 _MIB = 1024 * 1024
 # Ids are made from content, but a command comes from a topic: nothing else may become part of a path.
@@ -122,12 +125,9 @@ class Forensics:
         problem = None
         try:
             async with asyncio.timeout(self._settings.seconds):
-                try:
-                    await connector.collect(command.forensics, package)
-                except (PermanentError, TemporaryError) as error:
-                    problem = str(error)
+                problem = await _tried(connector.collect(command.forensics, package), command)
                 if self._records is not None:
-                    await self._records(command, package)
+                    problem = await _tried(self._records(command, package), command) or problem
         except TimeoutError:
             return f"not all was collected in {self._settings.seconds:g} s"
         return problem
@@ -146,6 +146,19 @@ class Forensics:
         path.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
         _locked(path)
         return _summary(path)
+
+
+async def _tried(collecting: Awaitable[None], command: ActionCommand) -> str | None:
+    """Collect; say what went wrong."""
+    try:
+        await collecting
+    except (PermanentError, TemporaryError) as error:
+        return str(error)
+    except Exception as error:
+        # A bug of ours. It must not keep anything from being contained.
+        log.exception("evidence of action %s", command.id)
+        return f"{type(error).__name__}: {error}"
+    return None
 
 
 def _locked(path: Path) -> State:

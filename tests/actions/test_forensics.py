@@ -172,6 +172,18 @@ async def test_what_the_topics_say_is_added_even_when_the_target_is_out_of_reach
     assert [item["name"] for item in manifest(told)["files"]] == ["command.json", "state.json", "decision.json"]
 
 
+async def test_a_bug_of_ours_does_not_hold_containment_up(tmp_path: Path, expected_errors: list[str]) -> None:
+    expected_errors.append("evidence of action")
+
+    async def broken(package: Files) -> None:
+        await two_files(package)
+        raise KeyError("State")
+
+    told = await collect(tmp_path, broken)
+    assert told["problem"] == "KeyError: 'State'"
+    assert told["incomplete"] == []
+
+
 async def test_a_full_folder_takes_no_more(tmp_path: Path) -> None:
     (tmp_path / "old").write_bytes(bytes(MIB))
     told = await collect(tmp_path, two_files, folder_mib=1)

@@ -96,24 +96,23 @@ class Cluster:
     async def get(self, at: str) -> Object | None:
         """Read one object; None when there is none."""
         try:
-            found: Object = orjson.loads(await self._call("GET", at))
+            return _document(at, await self._call("GET", at))
         except ApiError as error:
             if error.status == httpx.codes.NOT_FOUND:
                 return None
             raise
-        return found
 
     async def items(self, at: str, selector: str | None = None, limit: int = MAX_ITEMS) -> list[Any]:
         """List objects, the first `limit` of them."""
         query = {"limit": str(limit)} | ({} if selector is None else {"labelSelector": selector})
-        items: list[Any] = orjson.loads(await self._call("GET", at, query)).get("items") or []
+        items: list[Any] = _document(at, await self._call("GET", at, query)).get("items") or []
         return items[:limit]
 
     async def patch(self, at: str, body: Object | Sequence[Object], kind: Literal["merge", "json", "apply"]) -> None:
         await self._call("PATCH", at, {"fieldManager": FIELD_MANAGER}, body, _PATCHES[kind])
 
-    async def post(self, at: str, body: Object) -> bytes:
-        return await self._call("POST", at, {"fieldManager": FIELD_MANAGER}, body)
+    async def post(self, at: str, body: Object) -> Object:
+        return _document(at, await self._call("POST", at, {"fieldManager": FIELD_MANAGER}, body))
 
     async def delete(self, at: str, found: Object) -> None:
         """Delete the very object that was found."""
@@ -149,6 +148,17 @@ class Cluster:
         if not response.is_success:
             raise _problem(f"{method} {at}", response.status_code, answer)
         return answer
+
+
+def _document(at: str, answer: bytes) -> Object:
+    try:
+        document = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        document = None
+    if not isinstance(document, dict):
+        # A login page of a proxy, most likely.
+        raise PermanentError(f"{at}: the answer is no object of Kubernetes")
+    return document
 
 
 def _problem(what: str, status: int, answer: bytes) -> Exception:

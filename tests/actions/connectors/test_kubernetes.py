@@ -8,6 +8,7 @@ from pathlib import Path
 from time import time_ns
 from typing import Any
 
+import httpx
 import pytest
 
 from actions.connectors.base import select, unmet
@@ -553,6 +554,16 @@ async def test_a_service_of_two_namespaces_is_left_alone(cluster: FakeCluster, c
     await both.close()
     with pytest.raises(PermanentError, match="none of the deployments"):
         await connector.observe(operation("scale", service="nobody", replicas=5))
+
+
+@pytest.mark.parametrize("answer", ["<html>log in</html>", "[]", ""])
+async def test_a_proxy_that_answers_for_the_cluster_is_no_cluster(answer: str) -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, text=answer))
+    access = Access("http://127.0.0.1:9", ssl.create_default_context(), lambda: None)
+    connector = KubernetesConnector(SETTINGS, access=access, transport=transport)
+    with pytest.raises(PermanentError, match="no object of Kubernetes"):
+        await connector.observe(operation("scale", service="web", replicas=5))
+    await connector.close()
 
 
 async def test_a_cluster_out_of_reach_is_asked_again() -> None:
