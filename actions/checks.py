@@ -89,8 +89,13 @@ def for_a_person(incident: Incident, playbook: Playbook) -> list[Check]:
     return [Check(name="step_exists", passed=False, detail=playbook.escalate.told(incident))]
 
 
-def next_step(playbook: Playbook, attempts: Sequence[Attempt], now: int) -> tuple[Step | None, list[Check]]:
-    """Choose the rung: the first not tried for this incident yet; none while one is at work, or after the last."""
+def next_step(
+    playbook: Playbook, attempts: Sequence[Attempt], now: int, last_word: str = ""
+) -> tuple[Step | None, list[Check]]:
+    """Choose the rung: the first not tried for this incident yet; none while one is at work, or after the last.
+
+    `last_word` is what the playbook has to say to the person who is called then.
+    """
     tried = [
         item
         for item in attempts
@@ -106,7 +111,11 @@ def next_step(playbook: Playbook, attempts: Sequence[Attempt], now: int) -> tupl
     told = ", ".join(f"{item.step} {item.result or 'at work'}" for item in tried)
     return left, [
         Check(name="none_at_work", passed=not working, detail=f"at work: {', '.join(working)}" if working else "none"),
-        Check(name="step_left", passed=left is not None, detail=f"step {left.name}" if left else f"tried: {told}"),
+        Check(
+            name="step_left",
+            passed=left is not None,
+            detail=f"step {left.name}" if left else f"tried: {told}{last_word}",
+        ),
     ]
 
 

@@ -60,7 +60,8 @@ def decide(
     if playbook is not None:
         record = (records or {}).get(playbook.name)
         tier, tier_check = tier_in_force(playbook, incident, settings, record, snapshot.pin)
-        step, step_checks = next_step(playbook, snapshot.attempts, now_unix_nano)
+        last_word = f". {playbook.escalate.told(incident)}" if playbook.escalate else ""
+        step, step_checks = next_step(playbook, snapshot.attempts, now_unix_nano, last_word)
         checks += [*for_a_person(incident, playbook), tier_check, *(step_checks if playbook.steps else [])]
         if step is not None:
             command, known = _command(

@@ -43,6 +43,8 @@ MAX_ENDINGS = 64
 
 # Between two looks at an incident whose action is held: cool-downs and back-offs last minutes.
 AGAIN_NANOS = 30 * NANOS
+# A question nobody answers expires, and is asked anew while the incident lasts: so often in all, then people know.
+MAX_ASKED = 3
 # A command that expires or is refused again and again says something; more of them would not help.
 MAX_NOT_TRIED = 3
 
@@ -80,8 +82,10 @@ class ScopeMemory(Model):
     """Its latest revision, while it is open."""
     verdict: str = ""
     """What was decided last."""
+    asked: int = 0
+    """How often a person was asked about it as it looks now."""
     again_unix_nano: int | None = None
-    """When to look again: something holds what would be done."""
+    """When to look again: something holds what would be done, or nobody has answered."""
     issued: tuple[Attempt, ...] = ()
     endings: tuple[Ending, ...] = ()
     records: dict[str, Reliability] = Field(default_factory=dict)
@@ -93,6 +97,7 @@ _NO_INCIDENT: dict[str, Any] = {
     "issued": (),
     "incident": None,
     "verdict": "",
+    "asked": 0,
     "again_unix_nano": None,
 }
 
@@ -168,9 +173,10 @@ class Decide(RecordKernel):
         self._open[incident.scope] = incident.opened_unix_nano
         if incident.id != memory.incident_id:
             memory = memory.model_copy(update={**_NO_INCIDENT, "incident_id": incident.id})
-        memory = memory.model_copy(update={"incident": incident})
-        self._scopes[incident.scope] = memory
-        return [] if _looks(incident) == memory.decided else self._again(incident.scope, incident.updated_unix_nano)
+        known = _looks(incident) == memory.decided
+        changed = {"incident": incident} if known else {"incident": incident, "asked": 0}
+        self._scopes[incident.scope] = memory.model_copy(update=changed)
+        return [] if known else self._again(incident.scope, incident.updated_unix_nano)
 
     def _again(self, scope: str, now: int, *, only_if_other: bool = False) -> list[Output]:
         """Decide about the open incident as it was last seen."""
@@ -179,8 +185,9 @@ class Decide(RecordKernel):
         if incident is None:
             return []
         decision = self._decide(incident, memory, now)
-        update: dict[str, Any] = {"again_unix_nano": now + AGAIN_NANOS if _held(decision) else None}
-        if only_if_other and decision.verdict == memory.verdict:
+        asked = memory.asked + 1 if decision.verdict == "ask" else 0
+        update: dict[str, Any] = {"again_unix_nano": self._again_at(decision, asked), "asked": asked}
+        if only_if_other and not asked and decision.verdict == memory.verdict:
             self._scopes[scope] = memory.model_copy(update=update)
             return []
         update |= {"previous_hash": decision.hash, "decided": _looks(incident), "verdict": decision.verdict}
@@ -189,12 +196,18 @@ class Decide(RecordKernel):
             self._note_issued(scope, decision.actions)
         return [Emit(DECISIONS, scope.encode(), decision)]
 
+    def _again_at(self, decision: Decision, asked: int) -> int | None:
+        if 0 < asked < MAX_ASKED:
+            return decision.time_unix_nano + int(self._policy.approval_validity_seconds * NANOS)
+        return decision.time_unix_nano + AGAIN_NANOS if _held(decision) else None
+
     def _note_issued(self, scope: str, commands: Iterable[ActionCommand]) -> None:
         """Remember what was asked for: here at once, and by people when their commands come by."""
         memory = self._scopes.get(scope, ScopeMemory())
         issued = {attempt.action_id: attempt for attempt in memory.issued}
-        issued |= {c.id: _attempt(c) for c in commands if c.incident_id == memory.incident_id}
-        self._scopes[scope] = memory.model_copy(update={"issued": tuple(issued.values())})
+        mine = {c.id: _attempt(c) for c in commands if c.incident_id == memory.incident_id}
+        update = {"issued": tuple((issued | mine).values()), "again_unix_nano": None}
+        self._scopes[scope] = memory.model_copy(update=update if mine else {})
 
     def _decide(self, incident: Incident, memory: ScopeMemory, now: int) -> Decision:
         return decide(
@@ -284,10 +297,19 @@ class Decide(RecordKernel):
     def _hear(self, control: Control) -> list[Output]:
         if control.kind in _STANDING:
             self._controls.add(control)
+        if control.kind == "reject":
+            self._answered(control)
         if control.kind not in _LIFTING:
             return []
         lifted = [scope for scope, memory in self._scopes.items() if _may_go_on(control, memory)]
         return [output for scope in lifted for output in self._again(scope, self._reached, only_if_other=True)]
+
+    def _answered(self, control: Control) -> None:
+        """Ask no more about what a person has rejected, as it looks now."""
+        for scope, memory in self._scopes.items():
+            if memory.incident_id and memory.incident_id == control.incident_id and memory.verdict == "ask":
+                self._scopes[scope] = memory.model_copy(update={"again_unix_nano": None})
+                return
 
 
 def stage(settings: Settings, rails: RailsStore) -> Stage:

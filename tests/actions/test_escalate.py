@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from actions.catalog import Catalog, load, parse
+from actions.catalog import SHIPPED, Catalog, load, parse
 from actions.policy import Grant, PolicySettings, decide
-from actions.rails import RailsSnapshot
+from actions.rails import Attempt, RailsSnapshot
 from schemas.decision import Decision
 from schemas.errors import ConfigurationError
+from schemas.outcome import Result
 from tests.actions.builders import REGRESSION, T0, incident, shipped
 
 ALL = PolicySettings(grants=(Grant(tier="autonomous"),))
@@ -60,3 +61,20 @@ def test_one_that_neither_acts_nor_says_why_is_a_fault(rest: str, fault: str) ->
     with pytest.raises(ConfigurationError, match=r"p\.yaml") as caught:
         parse(f"name: p\nversion: 1\ndescription: d\nserves: {{classes: [x]}}\n{rest}", "p.yaml")
     assert fault in str(caught.value)
+
+
+def test_after_the_last_rung_the_playbook_has_the_last_word() -> None:
+    text = (SHIPPED / "rollback-deployment.yaml").read_text()
+    told = parse(f"{text}\nescalate: {{reason: 'Call whoever deployed {{incident.service}}.'}}\n", "p.yaml")
+    attempt = Attempt(
+        playbook="rollback-deployment",
+        playbook_version=1,
+        step="rollback",
+        action_id="a",
+        decision_id="d",
+        until_unix_nano=T0,
+        result=Result.REVERTED,
+    )
+    rails = RailsSnapshot(attempts=(attempt,))
+    found = decide(incident(), Catalog([told]), ALL, now_unix_nano=T0 + 1, previous_hash="", rails=rails)
+    assert (found.verdict, found.reason) == ("escalate", "tried: rollback reverted. Call whoever deployed checkout.")

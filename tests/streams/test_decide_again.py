@@ -9,10 +9,12 @@ import pytest
 from actions.settings import PolicySettings
 from schemas.decision import Decision
 from schemas.outcome import Result
-from schemas.topics import CONTROLS, INCIDENTS, LEARNING
-from streams.incident_to_decision import AGAIN_NANOS, MAX_NOT_TRIED, Decide
-from tests.actions.builders import AUTONOMOUS, T0, seconds
-from tests.streams.test_decide import control, decide, emitted, outcome, revision, take
+from schemas.topics import ACTIONS, CONTROLS, INCIDENTS, LEARNING
+from streams.incident_to_decision import AGAIN_NANOS, MAX_ASKED, MAX_NOT_TRIED, Decide
+from tests.actions.builders import AUTONOMOUS, REGRESSION, T0, seconds
+from tests.streams.test_decide import ASKING, control, decide, emitted, outcome, revision, take
+
+AMBIGUOUS = REGRESSION.model_copy(update={"prediction_set": ("deployment_regression", "traffic_surge")})
 
 
 def ended(decision: Decision, result: Result, at: int, **changes: Any) -> Any:
@@ -134,3 +136,29 @@ def test_a_promotion_that_a_person_confirms_lets_a_shadow_ask() -> None:
     (asks,) = take(kernel, CONTROLS, control("ratify", T0 + seconds(5), tier="approve", **about))
     assert (asks.verdict, asks.tier) == ("ask", "approve")
     assert take(kernel, CONTROLS, control("ratify", T0 + seconds(6), tier="approve", **about)) == []
+
+
+def test_a_question_nobody_answers_is_asked_again_but_not_for_ever() -> None:
+    kernel = decide(ASKING)
+    (asked,) = take(kernel, INCIDENTS, revision(1))
+    assert emitted(kernel.wake(890.0)) == []
+    second, third = emitted(kernel.wake(3600.0))
+    assert isinstance(second, Decision)
+    assert isinstance(third, Decision)
+    times = [decision.time_unix_nano - asked.time_unix_nano for decision in (second, third)]
+    assert times == [seconds(900), seconds(1800)]
+    assert {asked.verdict, second.verdict, third.verdict} == {"ask"}
+    (other,) = take(kernel, INCIDENTS, revision(4000, classification=AMBIGUOUS))
+    assert len(emitted(kernel.wake(3600.0))) == MAX_ASKED - 1, "as it looks now it is another question"
+    assert other.verdict == "ask"
+
+
+@pytest.mark.parametrize("answer", ["approved", "rejected"])
+def test_a_question_that_was_answered_is_not_asked_again(answer: str) -> None:
+    kernel = decide(ASKING)
+    (asked,) = take(kernel, INCIDENTS, revision(1))
+    if answer == "approved":
+        take(kernel, ACTIONS, asked.actions[0].model_copy(update={"approved_by": "ada"}))
+    else:
+        take(kernel, CONTROLS, control("reject", T0 + seconds(9), decision_id=asked.id, incident_id="incident-1"))
+    assert emitted(kernel.wake(3600.0)) == []
