@@ -28,6 +28,7 @@ from streams.commands import (
     backtest,
     connectors,
     control,
+    incident,
     learn,
     playbooks,
     readiness,
@@ -56,6 +57,7 @@ app = typer.Typer(
 for module in (
     run,
     show,
+    incident,
     control,
     actions,
     connectors,

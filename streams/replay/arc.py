@@ -58,7 +58,7 @@ class Made:
 
 
 @dataclass(slots=True)
-class _Slice:
+class Heard:
     """What the arc hears in one slice of time."""
 
     signals: list[Signal] = field(default_factory=list)
@@ -89,7 +89,7 @@ class Arc:
         """Whether the passing of time alone may bring something about."""
         return any(kernel.waits for kernel in self._correlate + self._decide + self._act)
 
-    def play(self, heard: _Slice, end_millis: int) -> None:
+    def play(self, heard: Heard, end_millis: int) -> None:
         """Play one slice. Signals first: one that is early waits for its time, one that is late is late for good."""
         self._seconds = end_millis / 1000
         for signal in heard.signals:
@@ -155,8 +155,13 @@ def run(
     partitions: int,
 ) -> Made:
     """Play what detection found and what was said, in order of time."""
+    return play(_in_order(detected, told), settings, slices, partitions)
+
+
+def play(heard_by_end: Iterable[tuple[int, Heard]], settings: Settings, slices: Slices, partitions: int) -> Made:
+    """Play slice after slice."""
     arc, last = Arc(settings, partitions), None
-    for end, heard in _in_order(detected, told):
+    for end, heard in heard_by_end:
         # With nothing to hear, time still passes for those who wait for it.
         while last is not None and arc.waits and (last := slices.after(last)) < end:
             arc.wake(last)
@@ -165,20 +170,20 @@ def run(
     return arc.made
 
 
-def _in_order(detected: Sequence[Detected], told: Iterable[tuple[Place, Batch]]) -> Iterator[tuple[int, _Slice]]:
+def _in_order(detected: Sequence[Detected], told: Iterable[tuple[Place, Batch]]) -> Iterator[tuple[int, Heard]]:
     """Gather what lies in each slice; within one, by topic and partition."""
-    found: dict[int, _Slice] = {}
+    found: dict[int, Heard] = {}
     for one in sorted(detected, key=lambda one: one.place):
         source = f"{one.place.topic}/{one.place.partition}"
         for end, signal in one.signals:
-            found.setdefault(end, _Slice()).signals.append(signal)
+            found.setdefault(end, Heard()).signals.append(signal)
         for at in range(0, len(one.progress), 3):
             end, reached, idle = one.progress[at : at + 3]
             told_of = Progress(source=source, time_unix_nano=reached, idle=bool(idle))
-            found.setdefault(end, _Slice()).progress.append(told_of)
+            found.setdefault(end, Heard()).progress.append(told_of)
     for place, batch in sorted(told, key=lambda pair: (pair[0], pair[1].offsets[0])):
         # A slice ends with what is said.
-        found.setdefault(max(batch.timestamps[0], 0), _Slice()).told.append((place, batch))
+        found.setdefault(max(batch.timestamps[0], 0), Heard()).told.append((place, batch))
     for end in sorted(found):
         yield end, found.pop(end)
 

@@ -9,7 +9,7 @@ others in base64 under a name of their own.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -17,12 +17,14 @@ import msgspec
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 from pydantic import ValidationError
 
+from schemas.codec import decode
 from schemas.envelope import Model
-from schemas.errors import ConfigurationError
-from schemas.topics import RAW_ALERTS, RAW_LOGS, RAW_METRICS
+from schemas.errors import ConfigurationError, RecordError
+from schemas.topics import BY_NAME, RAW_ALERTS, RAW_LOGS, RAW_METRICS
 from streams.batch import Batch
 from streams.replay.kafka_log import KafkaLog
 from streams.replay.span import Place, Span
+from streams.tail import Seen
 
 MANIFEST = "archive.json"
 # Lines decoded at a time: as many records as the transport hands to a stage in one batch, at most.
@@ -141,6 +143,17 @@ class Archive:
         for file in self.manifest.files:
             if file.place in places:
                 yield from self._batches(file)
+
+    def seen(self) -> Iterator[Seen]:
+        """Read every record that is not raw telemetry, as `streams.tail` would; what cannot be read is passed over."""
+        for place, batch in self.batches({file.place for file in self.manifest.files if file.topic not in RAW}):
+            topic = BY_NAME[place.topic]
+            for key, value, offset, millis in zip(
+                batch.keys, batch.values, batch.offsets, batch.timestamps, strict=True
+            ):
+                with suppress(RecordError):
+                    record = decode(topic, key, value)
+                    yield Seen(topic, place.partition, offset, millis * 1_000_000, record)
 
     def _batches(self, file: File) -> Iterator[tuple[Place, Batch]]:
         first, until = self._span.offsets_of(file.place)

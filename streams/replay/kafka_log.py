@@ -6,9 +6,10 @@ no producer.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import groupby
-from time import monotonic, time_ns
+from time import monotonic, sleep, time_ns
+from typing import TypeVar
 
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
@@ -25,6 +26,8 @@ WAIT_SECONDS = 0.1
 METADATA_SECONDS = 10.0
 # A broker that says nothing for this long while there is more to read is down.
 SILENCE_SECONDS = 30.0
+
+V = TypeVar("V")
 
 
 class KafkaLog:
@@ -51,9 +54,7 @@ class KafkaLog:
         """
         consumer = self._consumer()
         try:
-            known = consumer.list_topics(timeout=METADATA_SECONDS).topics
-        except KafkaException as error:
-            raise TemporaryError(f"Kafka does not answer: {error.args[0].str()}") from error
+            known = _answered(lambda: consumer.list_topics(timeout=METADATA_SECONDS)).topics
         finally:
             consumer.close()
         full = {name: f"{self.prefix}.{name}" for name in BY_NAME}
@@ -67,11 +68,9 @@ class KafkaLog:
         consumer, total = self._consumer(), 0
         try:
             for start in self._starts(consumer, self._places()):
-                _, high = consumer.get_watermark_offsets(start, timeout=METADATA_SECONDS)
+                high = _end(consumer, start)
                 until = self._span.offsets_of(self._place(start))[1]
                 total += max(0, min(high, high if until is None else until) - max(0, start.offset))
-        except KafkaException as error:
-            raise TemporaryError(f"Kafka does not answer: {error.args[0].str()}") from error
         finally:
             consumer.close()
         return total
@@ -139,10 +138,8 @@ class KafkaLog:
         if since is None:
             return wanted
         asked = [TopicPartition(one.topic, one.partition, since) for one in wanted]
-        try:
-            dated = {(t.topic, t.partition): t.offset for t in consumer.offsets_for_times(asked, METADATA_SECONDS)}
-        except KafkaException as error:
-            raise TemporaryError(f"Kafka does not answer: {error.args[0].str()}") from error
+        found = _answered(lambda: consumer.offsets_for_times(asked, METADATA_SECONDS))
+        dated = {(one.topic, one.partition): one.offset for one in found}
         # Negative where every record is older: its end.
         for one in wanted:
             at = dated[one.topic, one.partition]
@@ -155,10 +152,7 @@ class KafkaLog:
         if not first:
             return 0
         at = TopicPartition(self._names[place.topic], place.partition)
-        try:
-            return int(min(first, consumer.get_watermark_offsets(at, timeout=METADATA_SECONDS)[1]))
-        except KafkaException as error:
-            raise TemporaryError(f"Kafka does not answer: {error.args[0].str()}") from error
+        return min(first, _end(consumer, at))
 
     def _places(self) -> list[Place]:
         return [
@@ -201,3 +195,24 @@ def known_topics(asked: Collection[str]) -> list[str]:
     if unknown:
         raise ConfigurationError(f"no topic {unknown[0]!r}; there are: {', '.join(BY_NAME)}")
     return list(asked) or list(BY_NAME)
+
+
+def _end(consumer: Consumer, at: TopicPartition) -> int:
+    return int(_answered(lambda: consumer.get_watermark_offsets(at, timeout=METADATA_SECONDS))[1])
+
+
+def _answered(ask: Callable[[], V]) -> V:
+    """Ask a broker until it answers: one that is just starting, or has just been given a partition, refuses at first.
+
+    Raises:
+        TemporaryError: it has not answered in time.
+
+    """
+    deadline = monotonic() + METADATA_SECONDS
+    while True:
+        try:
+            return ask()
+        except KafkaException as error:
+            if monotonic() > deadline:
+                raise TemporaryError(f"Kafka does not answer: {error.args[0].str()}") from error
+            sleep(WAIT_SECONDS)
