@@ -6,7 +6,8 @@ incidents do not depend on how the sources interleaved. The rules:
 
 * An incident opens when at least two independent subjects of a scope fire: on two instances, or under two names.
   An alert of another system opens one after `group_wait`; a lone series only after `lone_wait`.
-* It is revised when its class changes, and otherwise at most every `group_interval`.
+* It is revised when its class changes, and otherwise at most every `group_interval`. Within that interval a storm is
+  looked at again only when it has grown by a sixteenth: judging every signal of it anew would cost more with each.
 * It is resolved when nothing of it has fired for `resolve_after`. It is never reopened: a recurrence is a new one.
 * A signal that comes after the watermark has passed it joins as of now. It is counted, and undoes nothing.
 """
@@ -30,6 +31,8 @@ from streams.kernel.watermark import EventTimeBuffer, Watermarks
 # What one incident record carries, and what one scope remembers: a storm must not grow either without bound.
 MAX_CHANGES = 32
 MAX_SIGNALS = 256 - MAX_CHANGES
+# An incident of up to so many signals is judged at each; a larger one when a share of 1 in so many has come since.
+JUDGEMENTS_PER_DOUBLING = 16
 # Ids of signals already taken, kept for as long as a crash may repeat them: far longer than a snapshot interval.
 REPEAT_HORIZON_NANOS = 3600 * NANOS
 # Looking for those to forget costs a look at each: often enough is once in a while.
@@ -54,6 +57,7 @@ class Scope(Model):
     active: dict[str, Signal] = Field(default_factory=dict)
     evidence: dict[str, Signal] = Field(default_factory=dict)
     joined: int = 0
+    judged: int | None = Field(default=None, description="signals joined when last judged; None: judge at once")
     incident: Incident | None = None
     due: int | None = None
 
@@ -181,7 +185,8 @@ class Correlator:
             recent = [c for c in scope.changes if c.onset_unix_nano >= now - self.rules.change_window]
             # What was over before the change is no effect of it, and must not date its effects back before it.
             still = {i: s for i, s in scope.evidence.items() if s.subject in scope.active}
-            scope = scope.model_copy(update={"changes": (*recent, signal)[-MAX_CHANGES:], "evidence": still})
+            update = {"changes": (*recent, signal)[-MAX_CHANGES:], "evidence": still, "judged": None}
+            scope = scope.model_copy(update=update)
         elif signal.state == "firing":
             scope = scope.model_copy(
                 update={
@@ -218,10 +223,14 @@ class Correlator:
             if opens_at > now:
                 return scope.model_copy(update={"due": opens_at})
             return scope.model_copy(update={"incident": self._revision(scope, now), "due": None})
-        current, revised = scope.incident, self._revision(scope, now)
+        current = scope.incident
+        may_at = current.updated_unix_nano + self.rules.group_interval
+        if now < may_at and not _has_grown(scope):
+            return scope.model_copy(update={"due": may_at})
+        revised = self._revision(scope, now)
+        scope = scope.model_copy(update={"judged": scope.joined})
         if _says_the_same(current, revised):
             return scope
-        may_at = current.updated_unix_nano + self.rules.group_interval
         if now < may_at and revised.classification.label == current.classification.label:
             return scope.model_copy(update={"due": may_at})
         return scope.model_copy(update={"incident": revised, "due": None})
@@ -282,6 +291,11 @@ class Correlator:
             signal_count=scope.joined,
             active_subjects=tuple(sorted(scope.active)),
         )
+
+
+def _has_grown(scope: Scope) -> bool:
+    """Tell whether enough has come since the last judgement for the class to be another."""
+    return scope.judged is None or scope.joined - scope.judged > scope.judged // JUDGEMENTS_PER_DOUBLING
 
 
 def _says_the_same(one: Incident, other: Incident) -> bool:
