@@ -1,13 +1,14 @@
 """What kind of incident is this: the class that the most precise of the rules that hold speaks for.
 
 Called by the correlate kernel at every revision. The rules are in `detectors.rules`; here is what follows from several
-of them, or none.
+of them, or none. The decide stage then asks the memory of labelled incidents, and `recall` joins the two.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from detectors.memory import Resemblance
 from detectors.rules import RULES, Evidence, Found, Rule
 from schemas.incident import Classification, RuleHit
 from schemas.signal import Signal
@@ -41,6 +42,46 @@ def classify(signals: Sequence[Signal], changes: Sequence[Signal]) -> Classifica
             for rule, (because, cited) in hits
         ),
     )
+
+
+def recall(found: Classification, resembles: Resemblance) -> Classification:
+    """Join what the rules say with what is remembered. Memory adds doubt to a rule, and a class where no rule holds."""
+    if not resembles.neighbours:
+        return found
+    if found.label != "unknown":
+        return _doubted(found, resembles)
+    cited = {"neighbours": resembles.neighbours, "credibility": resembles.credibility if resembles.calibrated else 0.0}
+    label = resembles.label
+    if label is None:
+        basis = "no rule held, and no labelled incident resembles it"
+        return found.model_copy(update={**cited, "basis": basis, "prediction_set": ()})
+    agree = sum(near.label == label for near in resembles.neighbours)
+    # Laplace's rule of succession: five neighbours that agree are no certainty.
+    share = (agree + 1) / (len(resembles.neighbours) + 2)
+    update = {
+        **cited,
+        "label": label,
+        "confidence": min(share, resembles.confidence) if resembles.calibrated else share,
+        "basis": f"no rule held; so were {agree} of the {len(resembles.neighbours)} nearest labelled incidents"
+        + ("" if resembles.calibrated else "; too few are labelled to say how familiar it is"),
+        "prediction_set": resembles.prediction_set,
+    }
+    return found.model_copy(update=update)
+
+
+def _doubted(found: Classification, resembles: Resemblance) -> Classification:
+    """Drop a rule's class where the memory knows the class and rules it out; add what else it may be."""
+    p_value = resembles.p_values.get(found.label)
+    possible = {*found.prediction_set, *resembles.prediction_set}
+    update: dict[str, object] = {"neighbours": resembles.neighbours}
+    if resembles.calibrated and p_value is not None and found.label not in resembles.prediction_set:
+        possible.discard(found.label)
+        update["credibility"] = min(found.credibility, p_value)
+        update["basis"] = f"{found.basis}; it resembles no labelled incident of this class (p {p_value:.3f})"
+    elif possible != set(found.prediction_set):
+        others = ", ".join(sorted(possible - set(found.prediction_set)))
+        update["basis"] = f"{found.basis}; labelled incidents like it were {others}"
+    return found.model_copy(update={**update, "prediction_set": tuple(sorted(possible))})
 
 
 def _explained(evidence: Evidence, hits: Sequence[tuple[Rule, Found]], best: Rule) -> float:

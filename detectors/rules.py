@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from schemas.signal import Signal
 
@@ -109,10 +110,16 @@ _FLAPS = 3
 
 def family(signal: Signal) -> str:
     """Say what a metric measures; `other` where its name does not tell."""
-    name = signal.name.lower()
     if signal.attributes.get("network.io.direction") == "transmit":
         return "egress"
-    return next((found for found, parts in _FAMILIES.items() if any(part in name for part in parts)), "other")
+    return _named(signal.name)
+
+
+# Every rule asks this of every signal, and an installation has few metric names: a storm must not wait for it.
+@lru_cache(maxsize=4096)
+def _named(name: str) -> str:
+    low = name.lower()
+    return next((found for found, parts in _FAMILIES.items() if any(part in low for part in parts)), "other")
 
 
 def _is_security(signal: Signal) -> bool:

@@ -34,6 +34,14 @@ class Neighbour(Model):
     distance: Annotated[float, Field(ge=0)]
 
 
+class Counterfactual(Model):
+    """Evidence without which the incident would be called something else."""
+
+    without: tuple[Name, ...] = Field(description="names of the metrics, log templates, alerts or changes")
+    signals: tuple[str, ...] = Field(default=(), description="ids of all signals of these names")
+    label: Name = Field(description="the class it would have")
+
+
 class Classification(Model):
     """What kind of incident this is, how sure we are, and what decided it.
 
@@ -48,6 +56,9 @@ class Classification(Model):
     prediction_set: tuple[Name, ...] = ()
     rules: tuple[RuleHit, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
+    counterfactuals: tuple[Counterfactual, ...] = Field(
+        default=(), description="what would change the label; filled in where a decision is made"
+    )
 
 
 class RootCause(Model):

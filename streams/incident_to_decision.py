@@ -26,12 +26,16 @@ from actions.rails import Attempt, RailsSettings, RailsSnapshot
 from actions.rails_store import LOST_AFTER_SECONDS, RailsStore
 from actions.settings import PolicySettings
 from actions.undo import counted
+from detectors.classify import recall
+from detectors.counterfactual import counterfactuals
+from detectors.memory import Example, IncidentMemory, features
 from schemas.action import ActionCommand
 from schemas.control import Control
 from schemas.decision import Decision
 from schemas.envelope import NANOS, Model, Record
 from schemas.incident import Incident
 from schemas.outcome import Outcome, Result
+from schemas.signal import Signal
 from schemas.topics import ACTIONS, CONTROLS, DECISIONS, INCIDENTS, LEARNING, Topic
 from streams.kernel.base import Emit, Keep, Output, RecordKernel
 from streams.settings import Settings
@@ -40,6 +44,9 @@ from streams.stage import Lane, Stage
 HOUR_NANOS = 3600 * NANOS
 # More than the rails allow at one target within the longest window they look back on (3 an hour over 4 hours).
 MAX_ENDINGS = 64
+
+# Incidents that feedback may still come to, newest last. A label that comes after as many others teaches nothing.
+MAX_RECENT = 256
 
 # Between two looks at an incident whose action is held: cool-downs and back-offs last minutes.
 AGAIN_NANOS = 30 * NANOS
@@ -107,6 +114,8 @@ class _Saved(Model):
     opened: dict[str, int]
     controls: tuple[Control, ...]
     reached_unix_nano: int = 0
+    recent: tuple[Example, ...] = ()
+    examples: tuple[Example, ...] = ()
 
 
 class Decide(RecordKernel):
@@ -121,6 +130,8 @@ class Decide(RecordKernel):
         self._scopes = dict(saved.scopes)
         self._open = dict(saved.opened)  # scope -> when its open incident was opened
         self._reached = saved.reached_unix_nano
+        self._recent = {example.incident_id: example for example in saved.recent}
+        self._memory = IncidentMemory(saved.examples)
         self._controls = Controls()
         for control in saved.controls:
             self._controls.add(control)
@@ -147,7 +158,14 @@ class Decide(RecordKernel):
 
     def snapshot(self) -> bytes:
         controls = self._controls.latest()
-        saved = _Saved(scopes=self._scopes, opened=self._open, controls=controls, reached_unix_nano=self._reached)
+        saved = _Saved(
+            scopes=self._scopes,
+            opened=self._open,
+            controls=controls,
+            reached_unix_nano=self._reached,
+            recent=tuple(self._recent.values()),
+            examples=self._memory.examples,
+        )
         return saved.model_dump_json().encode()
 
     def _due(self, until: int, *, reach: bool = True) -> list[Output]:
@@ -163,8 +181,9 @@ class Decide(RecordKernel):
             self._reached = max(self._reached, until)
         return found
 
-    def _consider(self, incident: Incident) -> list[Output]:
+    def _consider(self, revised: Incident) -> list[Output]:
         """Decide anew when the incident looks another: its class, what else it may be, whether it still fires."""
+        incident = self._recognised(revised)
         memory = self._scopes.get(incident.scope, ScopeMemory())
         if incident.status == "resolved":
             self._open.pop(incident.scope, None)
@@ -178,13 +197,37 @@ class Decide(RecordKernel):
         self._scopes[incident.scope] = memory.model_copy(update=changed)
         return [] if known else self._again(incident.scope, incident.updated_unix_nano)
 
+    def _recognised(self, incident: Incident) -> Incident:
+        """Join the class that the rules gave with what labelled incidents of the past say."""
+        signals, changes = _evidence(incident)
+        vector = features(signals, changes)
+        self._recent.pop(incident.id, None)
+        self._recent[incident.id] = Example(
+            incident_id=incident.id, label=incident.classification.label, features=vector
+        )
+        if len(self._recent) > MAX_RECENT:
+            del self._recent[next(iter(self._recent))]
+        found = recall(incident.classification, self._memory.resemblance(vector, incident.id))
+        return incident.model_copy(update={"classification": found})
+
+    def _remember(self, feedback: Control) -> None:
+        """Learn the class of an incident from what a person said of it."""
+        example = self._recent.get(feedback.incident_id or "")
+        if example is None:
+            return
+        label = feedback.label or (example.label if feedback.verdict == "true_positive" else None)
+        if feedback.verdict == "false_positive":
+            self._memory.forget(example.incident_id)
+        elif label is not None and label != "unknown":
+            self._memory.add(example.model_copy(update={"label": label}))
+
     def _again(self, scope: str, now: int, *, only_if_other: bool = False) -> list[Output]:
         """Decide about the open incident as it was last seen."""
         memory = self._scopes.get(scope, ScopeMemory())
         incident = memory.incident
         if incident is None:
             return []
-        decision = self._decide(incident, memory, now)
+        decision = self._decide(_with_counterfactuals(incident), memory, now)
         asked = memory.asked + 1 if decision.verdict == "ask" else 0
         update: dict[str, Any] = {"again_unix_nano": self._again_at(decision, asked), "asked": asked}
         if only_if_other and not asked and decision.verdict == memory.verdict:
@@ -295,6 +338,8 @@ class Decide(RecordKernel):
         return []
 
     def _hear(self, control: Control) -> list[Output]:
+        if control.kind == "feedback":
+            self._remember(control)
         if control.kind in _STANDING:
             self._controls.add(control)
         if control.kind == "reject":
@@ -348,6 +393,18 @@ def _may_go_on(control: Control, memory: ScopeMemory) -> bool:
         return False
     of = Scope.of(control)._replace(playbook=None)
     return of.covers(Scope(incident.environment, incident.service, None, incident.id))
+
+
+def _evidence(incident: Incident) -> tuple[list[Signal], list[Signal]]:
+    """Give the signals and the changes before them, as the rules saw them."""
+    changes = [signal for signal in incident.signals if signal.kind == "change"]
+    return [signal for signal in incident.signals if signal.kind != "change"], changes
+
+
+def _with_counterfactuals(incident: Incident) -> Incident:
+    told = counterfactuals(*_evidence(incident)) if incident.classification.rules else ()
+    found = incident.classification.model_copy(update={"counterfactuals": told})
+    return incident.model_copy(update={"classification": found})
 
 
 def _looks(incident: Incident) -> tuple[str, ...]:

@@ -75,7 +75,25 @@ def explanation(case: Case) -> RenderableType:
     ]
     why += [f"rule {hit.rule}: {'; '.join(hit.because)}" for hit in found.rules]
     why += [f"cause {cause.score:.0%} {cause.entity} {cause.what}: {cause.because}" for cause in incident.root_causes]
+    why += _resemblance(case)
     return Group(head, Text(), _lines("Why", why), Text(), _timeline(case))
+
+
+def _resemblance(case: Case) -> Iterator[str]:
+    """Tell what the last decision knew beyond the rules: past incidents like it, and what would change its mind."""
+    if not case.decisions:
+        return
+    found = list(case.decisions.values())[-1].record.classification
+    if found.basis != case.incident.classification.basis:
+        yield f"decided as {found.label}: {found.basis}"
+    if found.prediction_set != (found.label,):
+        yield f"it may be: {', '.join(found.prediction_set) or 'nothing known'}"
+    for near in found.neighbours:
+        yield f"resembles {near.incident_id[:ID_LENGTH]} ({near.label}), distance {near.distance:.2f}"
+    if not found.neighbours:
+        yield "resembles no incident that feedback has labelled here"
+    for told in found.counterfactuals:
+        yield f"without {' and '.join(told.without)} it would be {told.label}"
 
 
 def describe(record: Any) -> Text:

@@ -1,0 +1,95 @@
+"""The decide stage and labelled incidents: feedback teaches, what it taught is cited, kept and replayed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console, RenderableType
+
+from detectors.classify import classify
+from schemas.incident import Classification, Incident
+from schemas.topics import CONTROLS, INCIDENTS
+from streams.cases import TOPICS, fold
+from streams.present import explanation
+from streams.tail import Seen
+from tests.actions.builders import T0, incident
+from tests.detectors.test_classify import ERRORS, LATENCY, rollout
+from tests.detectors.test_classify import signal as symptom
+from tests.streams.test_decide import control, decide, revision, take
+
+UNKNOWN = Classification(basis="no rule held")
+SYMPTOMS, CHANGES = [symptom(LATENCY), symptom(ERRORS)], [rollout(5.0)]
+
+
+def regression(**changes: Any) -> Incident:
+    """One that the rules themselves have named."""
+    return incident(classification=classify(SYMPTOMS, CHANGES), signals=(*CHANGES, *SYMPTOMS), **changes)
+
+
+def feedback(about: str, **said: Any) -> Any:
+    return control("feedback", T0 + 1, environment="demo", service="checkout", incident_id=about, **said)
+
+
+def test_a_new_class_is_learnt_from_the_first_feedback_and_stays_with_people() -> None:
+    kernel = decide()
+    (first,) = take(kernel, INCIDENTS, incident(id="past", classification=UNKNOWN))
+    take(kernel, CONTROLS, feedback("past", label="cache_stampede"))
+    (now,) = take(decide(state=kernel.snapshot()), INCIDENTS, revision(1, id="now", classification=UNKNOWN))
+    assert (first.classification.label, first.classification.neighbours) == ("unknown", ())
+    assert now.classification.label == "cache_stampede"
+    assert [(near.incident_id, near.distance) for near in now.classification.neighbours] == [("past", 0.0)]
+    assert now.verdict not in {"act", "ask"}, "one example is no guarantee"
+
+
+def test_a_label_that_corrects_a_rule_makes_the_next_one_a_matter_for_people() -> None:
+    kernel = decide()
+    assert take(kernel, INCIDENTS, incident(id="past"))[0].verdict == "act"
+    take(kernel, CONTROLS, feedback("past", label="network_fault"))
+    (now,) = take(kernel, INCIDENTS, revision(1, id="now"))
+    assert now.classification.prediction_set == ("deployment_regression", "network_fault")
+    assert now.verdict != "act"
+
+
+def test_what_was_no_incident_is_forgotten_and_a_verdict_confirms_the_class() -> None:
+    kernel = decide()
+    take(kernel, INCIDENTS, incident(id="past"))
+    take(kernel, CONTROLS, feedback("past", verdict="true_positive"))
+    (confirmed,) = take(kernel, INCIDENTS, revision(1, id="now"))
+    assert [near.label for near in confirmed.classification.neighbours] == ["deployment_regression"]
+    take(kernel, CONTROLS, feedback("past", verdict="false_positive"), feedback("never-seen", label="x"))
+    (later,) = take(kernel, INCIDENTS, revision(1, id="later"))
+    assert later.classification.neighbours == ()
+
+
+def test_the_trace_holds_what_would_change_its_mind_and_is_sealed_with_it() -> None:
+    (found,) = take(decide(), INCIDENTS, regression())
+    assert found.hash == found.recomputed_hash()
+    stripped = found.classification.model_copy(update={"counterfactuals": ()})
+    assert [told.without for told in found.classification.counterfactuals] == [("deployment.finished",)]
+    assert found.model_copy(update={"classification": stripped}).recomputed_hash() != found.hash
+
+
+def test_it_is_explained_on_one_screen() -> None:
+    kernel = decide()
+    take(kernel, INCIDENTS, regression(id="past"))
+    take(kernel, CONTROLS, feedback("past", label="network_fault"))
+    about = regression(id="now")
+    (decided,) = take(kernel, INCIDENTS, about)
+    topics = {topic.name: topic for topic in TOPICS}
+    seen = [
+        Seen(topic=topics["incidents"], partition=0, offset=0, published_unix_nano=T0, record=about),
+        Seen(topic=topics["decisions"], partition=0, offset=0, published_unix_nano=T0, record=decided),
+    ]
+    told = _text(explanation(fold(seen).find("now")))
+    assert "resembles past (network_fault), distance 0.00" in told
+    assert "it may be: deployment_regression, network_fault" in told
+    assert "rule rollout-before-symptoms" in told
+    assert "without deployment.finished it would be " in told
+    assert len(told.splitlines()) < 40
+
+
+def _text(renderable: RenderableType) -> str:
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(renderable)
+    return captured.get()
