@@ -1,11 +1,10 @@
 """Sequences of events judged as a whole: which events, how many of each, and which after which.
 
-Called by the scoreboard with log sessions, and by `streams.kernel.detect_logs` with the templates of one trace. An
-event is a number: a log template, a system call. What is counted is in how many sequences something was so; surprise is
--log10 of that share, and the score is the sum of the three strongest surprises about counts (an event that never was,
-one that is missing, one too many times) and of the three strongest about successors (an order that never was). The sum
-of a few, because one oddity is an everyday matter and several at once are not; not of all, because a long sequence is
-no fault.
+Called by the scoreboard with log sessions; the live stage does not mine templates yet. An event is a number: a log
+template, a system call. What is counted is in how many sequences something was so; surprise is -log10 of that share,
+and the score is the sum of the three strongest surprises about counts (an event that never was, one that is missing,
+one too many times) and of the three strongest about successors (an order that never was). The sum of a few, because
+one oddity is an everyday matter and several at once are not; not of all, because a long sequence is no fault.
 """
 
 from __future__ import annotations
