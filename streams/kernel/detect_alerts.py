@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from detectors.alerts import AlertHistory
 from schemas.envelope import AttributeValue, content_id
 from schemas.signal import Origin, Signal, signal_id
 from schemas.topics import RAW_ALERTS, SIGNALS, Topic
@@ -26,6 +27,7 @@ MAX_LABEL = 1024
 class _Saved(msgspec.Struct):
     firing: dict[str, int]
     reached: int
+    history: bytes | None = None
 
 
 class AlertDetect:
@@ -38,6 +40,7 @@ class AlertDetect:
         self._decoder = alert_decoder(future_limit_nanos=rules.future_limit)
         saved = msgspec.msgpack.decode(state, type=_Saved) if state is not None else _Saved({}, 0)
         self._firing, self._reached = saved.firing, saved.reached  # subject -> onset, in the order of their firing
+        self._history = AlertHistory(rules.max_series, saved.history)
 
     def take(self, topic: Topic, records: Records) -> list[Output]:  # noqa: ARG002 - there is only one
         events = self._decoder.decode(records.keys, records.values, records.timestamps)
@@ -55,7 +58,7 @@ class AlertDetect:
         return []
 
     def snapshot(self) -> bytes:
-        return msgspec.msgpack.encode(_Saved(self._firing, self._reached))
+        return msgspec.msgpack.encode(_Saved(self._firing, self._reached, self._history.freeze()))
 
     def _turn(self, row: AlertRow, resource: Resource, offset: int) -> list[Output]:
         subject = content_id("alert", row.source, row.fingerprint)
@@ -66,12 +69,22 @@ class AlertDetect:
             if len(self._firing) > self._rules.max_series:
                 # The oldest goes: most likely its end was never reported. Should it be repeated, its id is the same.
                 del self._firing[next(iter(self._firing))]
-            return [self._signal(row, resource, subject, offset, onset=row.time_unix_nano)]
+            before = self._history.fired(subject, row.name, resource.entity.scope, self._reached)
+            return [self._signal(row, resource, subject, offset, onset=row.time_unix_nano, before=before)]
         # The end of an alert that began before our time is passed on, too: it may be known further down.
         onset = self._firing.pop(subject, row.time_unix_nano)
         return [self._signal(row, resource, subject, offset, onset=onset)]
 
-    def _signal(self, row: AlertRow, resource: Resource, subject: str, offset: int, *, onset: int) -> Output:
+    def _signal(
+        self,
+        row: AlertRow,
+        resource: Resource,
+        subject: str,
+        offset: int,
+        *,
+        onset: int,
+        before: tuple[str, ...] = (),
+    ) -> Output:
         state = "firing" if row.status == "firing" else "cleared"
         labels: dict[str, AttributeValue] = {name: value[:MAX_LABEL] for name, value in row.labels.items()}
         summary = one_line(row.summary)
@@ -87,7 +100,7 @@ class AlertDetect:
             onset_unix_nano=onset,
             detector=row.source,
             model_version="1",
-            reasons=tuple(filter(None, (f"{row.source} says {row.status}", summary))),
+            reasons=tuple(filter(None, (f"{row.source} says {row.status}", summary, *before))),
             origin=Origin(topic=RAW_ALERTS.name, partition=self._partition, offset=offset),
         )
         return Emit(SIGNALS, resource.entity.scope.encode(), signal)

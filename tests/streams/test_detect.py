@@ -225,6 +225,18 @@ def test_an_alert_is_one_signal_until_it_is_resolved() -> None:
     assert len({signal.subject for signal in found}) == 1
 
 
+def test_an_alert_that_flaps_says_so_after_what_its_source_says_also_after_a_restart() -> None:
+    kernel = AlertDetect(RULES, 0)
+    told = [alert(at, "resolved" if at % 20 else "firing") for at in range(20, 80, 10)]
+    first, second = (batch(RAW_ALERTS, told[:3], seconds=100), batch(RAW_ALERTS, told[3:], seconds=200))
+    before = signals(kernel.take(RAW_ALERTS, first))
+    found = before + signals(AlertDetect(RULES, 0, kernel.snapshot()).take(RAW_ALERTS, second))
+    said, summary, flaps = next(signal.reasons for signal in reversed(found) if signal.state == "firing")
+    assert (said, summary) == ("alertmanager says firing", "5 % of requests fail")
+    assert flaps.startswith("flapping: fired 3 times within ")
+    assert [len(signal.reasons) for signal in found] == [2, 2, 2, 2, 3, 2]
+
+
 def test_the_end_of_an_alert_nobody_here_saw_begin_is_passed_on() -> None:
     (ended,) = signals(AlertDetect(RULES, 0).take(RAW_ALERTS, batch(RAW_ALERTS, [alert(20, "resolved")])))
     assert ended.state == "cleared"
