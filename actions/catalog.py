@@ -46,6 +46,14 @@ class Catalog:
         fitting = [playbook for playbook in self if playbook.serves_incident(incident)]
         return max(fitting, key=lambda item: (self._can_act(item), len(item.serves.signals)), default=None)
 
+    def acting(self) -> dict[str, str]:
+        """Name, by class, the playbook that acts on it; of several as `serving` chooses."""
+        names: dict[str, str] = {}
+        for playbook in sorted(self, key=lambda item: not self._can_act(item)):
+            for label in playbook.serves.classes if playbook.steps else ():
+                names.setdefault(label, playbook.name)
+        return names
+
     def _can_act(self, playbook: Playbook) -> bool:
         # One that only calls a person is the last to be chosen.
         return bool(playbook.steps) and all(step.connector in self._connectors for step in playbook.steps)

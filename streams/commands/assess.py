@@ -34,8 +34,7 @@ def assess(
     from streams.histories import read_history  # noqa: PLC0415
     from streams.present import screen  # noqa: PLC0415
 
-    serving = {label: playbook.name for playbook in load() for label in playbook.serves.classes}
-    found = assess_history(read_history(files) if files else _from_topics(), serving)
+    found = assess_history(read_history(files) if files else _from_topics(), load().acting())
     if json:
         typer.echo(found.model_dump_json(indent=2))
     else:

@@ -156,6 +156,12 @@ def test_of_two_playbooks_the_one_that_can_act_is_chosen() -> None:
     assert Catalog(both).serving(incident()) == here
     assert Catalog(both, ["http.elsewhere"]).serving(incident()) == there
     assert Catalog(both, ["http.elsewhere"]).version != Catalog(both).version
+    assert Catalog(both).acting() == {"deployment_regression": here.name}
+    assert Catalog(both, ["http.elsewhere"]).acting() == {"deployment_regression": there.name}
+
+
+def test_a_playbook_that_only_calls_a_person_is_none_that_acts() -> None:
+    assert "alert_noise" not in load().acting()
 
 
 def test_evidence_that_a_connector_cannot_collect_is_a_fault() -> None:
