@@ -56,8 +56,10 @@ def recall(found: Classification, resembles: Resemblance) -> Classification:
         basis = "no rule held, and no labelled incident resembles it"
         return found.model_copy(update={**cited, "basis": basis, "prediction_set": ()})
     agree = sum(near.label == label for near in resembles.neighbours)
-    # Laplace's rule of succession: five neighbours that agree are no certainty.
-    share = (agree + 1) / (len(resembles.neighbours) + 2)
+    # Laplace's rule of succession, over neighbours and over people: five that agree are no certainty, and what one
+    # person says five times is said once. By default it takes three people before anything is done unasked.
+    people = resembles.people[label]
+    share = min((agree + 1) / (len(resembles.neighbours) + 2), (people + 1) / (people + 2))
     update = {
         **cited,
         "label": label,

@@ -7,7 +7,7 @@ are cited at once. The guarantee of the prediction set needs enough examples, an
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum, inf, log10, sqrt
@@ -66,6 +66,8 @@ class Example(Model):
     incident_id: str
     label: str
     features: dict[str, float]
+    by: str = ""
+    """Who said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,8 @@ class Resemblance:
     neighbours: tuple[Neighbour, ...]
     p_values: Mapping[str, float]
     calibrated: bool
+    people: Mapping[str, int]
+    """How many people gave the labels of the neighbours, by label."""
 
     @property
     def prediction_set(self) -> tuple[str, ...]:
@@ -155,12 +159,15 @@ class IncidentMemory:
         near = sorted((away[e.incident_id], e.incident_id, e.label) for e in self.examples if e.incident_id in away)
         tie = int(content_id("tie", incident_id)[:12], 16) / 16**12
         labels = sorted({label for _, _, label in near})
+        cited = {identity for _, identity, _ in near[:CITED]}
+        said = {(e.label, e.by) for e in self.examples if e.incident_id in cited}
         return Resemblance(
             neighbours=tuple(
                 Neighbour(incident_id=i, label=label, distance=round(d, 6)) for d, i, label in near[:CITED]
             ),
             p_values={label: self._p_value(label, away, tie) for label in labels},
             calibrated=len(away) >= ENOUGH,
+            people=Counter(label for label, _ in said),
         )
 
     def _p_value(self, supposed: str, away: Mapping[str, float], tie: float) -> float:

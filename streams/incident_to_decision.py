@@ -219,7 +219,7 @@ class Decide(RecordKernel):
         if feedback.verdict == "false_positive":
             self._memory.forget(example.incident_id)
         elif label is not None and label != "unknown":
-            self._memory.add(example.model_copy(update={"label": label}))
+            self._memory.add(example.model_copy(update={"label": label, "by": feedback.by}))
 
     def _again(self, scope: str, now: int, *, only_if_other: bool = False) -> list[Output]:
         """Decide about the open incident as it was last seen."""

@@ -113,8 +113,14 @@ class TestJoinedWithRules:
         many = memory(tuple(CLASSES), Random(3), per_class=ENOUGH)
         found = recall(Classification(), many.resemblance(drawn("disk_full", 5), "now"))
         assert (found.label, found.prediction_set) == ("disk_full", ("disk_full",))
-        assert found.confidence == pytest.approx(6 / 7)
+        assert found.confidence == pytest.approx(2 / 3), "one person said it of all five"
         assert found.credibility > 0.1
+
+    def test_what_several_people_said_counts_for_more(self) -> None:
+        one = memory(("disk_full", "queue_backlog"), Random(3), per_class=ENOUGH)
+        several = IncidentMemory(e.model_copy(update={"by": e.incident_id}) for e in one.examples)
+        found = recall(Classification(), several.resemblance(drawn("disk_full", 5), "now"))
+        assert found.confidence == pytest.approx(6 / 7)
 
     def test_what_resembles_nothing_stays_unknown(self) -> None:
         many = memory(("disk_full", "queue_backlog"), Random(3), per_class=ENOUGH)
