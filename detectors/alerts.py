@@ -25,6 +25,7 @@ STORM = 10
 STORM_WINDOW = 300 * NANOS
 # Before a service has fired this often, every name is new.
 WARM_FIRINGS = 10
+FIRST = "first alert of this name on this service"
 
 _Value = TypeVar("_Value")
 
@@ -71,7 +72,7 @@ class AlertHistory:
         kind = f"{scope}\0{name}"
         known = self._kinds.pop(kind, False)
         self._keep(self._kinds, kind, value=True)
-        return "" if known or service.fired < WARM_FIRINGS else "first alert of this name on this service"
+        return "" if known or service.fired < WARM_FIRINGS else FIRST
 
     def _storm(self, service: _Service, alert: str, now: int) -> str:
         service.latest.pop(alert, None)
