@@ -16,7 +16,7 @@ from aiokafka.partitioner import murmur2
 from schemas.action import ActionCommand
 from schemas.codec import encode
 from schemas.decision import Decision
-from schemas.envelope import NANOS, Record
+from schemas.envelope import Record
 from schemas.incident import Incident
 from schemas.signal import Progress, Signal
 from schemas.topics import ACTIONS, CONTROLS, DEAD_LETTERS, DECISIONS, INCIDENTS, LEARNING, SIGNALS, Topic
@@ -71,7 +71,8 @@ class Arc:
 
     def __init__(self, settings: Settings, partitions: int) -> None:
         self.made = Made()
-        self._seconds = 0.0
+        self._seconds = 0.0  # by the broker's clock
+        self._reached = 0  # by event time
         self._heard: dict[int, float] = {}  # when each kernel last heard something
         correlate, decide, act = correlate_maker(settings, self._now), decide_maker(settings), act_maker(settings)
         self._correlate: list[Correlate] = [correlate(None) for _ in range(partitions)]
@@ -92,6 +93,7 @@ class Arc:
     def play(self, heard: Heard, end_millis: int) -> None:
         """Play one slice. Signals first: one that is early waits for its time, one that is late is late for good."""
         self._seconds = end_millis / 1000
+        self._reached = max([self._reached, *(progress.time_unix_nano for progress in heard.progress)])
         for signal in heard.signals:
             self._publish(SIGNALS, signal.entity.scope.encode(), signal)
         for kernel in self._correlate:
@@ -129,7 +131,7 @@ class Arc:
                     self.made.incidents.append(incident)
                 case Decision() as decision:
                     self.made.decisions.append(decision)
-                case ActionCommand() as command if command.expires_unix_nano > self._seconds * NANOS:
+                case ActionCommand() as command if command.expires_unix_nano > self._reached:
                     self.made.commands.append(command)
             if _is_letter(output):
                 self.made.dead_letters[getattr(output.record, "reason", "")] += 1

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from schemas.codec import encode
-from schemas.topics import DECISIONS, INCIDENTS
+from schemas.decision import Decision
+from schemas.incident import Incident
+from schemas.signal import Signal
 from streams.replay.archive import Archive
 from streams.replay.backtest import Backtest
 from streams.replay.span import Span
@@ -59,15 +60,26 @@ def test_a_bad_deployment_is_rolled_back_recovery_verified_and_all_of_it_replaye
 
 
 def check_replay(folder: Path) -> None:
-    """A backtest of what was live makes the same incidents and decisions, byte for byte, up to the last record."""
+    """A backtest of what was live sees the same signals, opens the same incidents and decides the same.
+
+    When a revision is made depends, for logs that came late, on the load of the machine; what it says does not. With
+    the order of arrival given, all of it is the same byte for byte: tests/integration/test_replay.py.
+    """
     archive = Archive(folder, Span())
-    made = Backtest(archive).play(load_settings()).made
-    for topic, replayed in ((INCIDENTS, made.incidents), (DECISIONS, made.decisions)):
-        places = {file.place for file in archive.manifest.files if file.topic == topic.name}
-        live = [value for _, batch in archive.batches(places) for value in batch.values]
-        assert live
-        assert [encode(record) for record in replayed][: len(live)] == live
-    assert not made.dead_letters
+    replayed = Backtest(archive).play(load_settings())
+    live = [seen.record for seen in archive.seen()]
+    signals = [record for record in live if isinstance(record, Signal)]
+    assert signals
+    assert {one.id: one for one in signals}.items() <= {one.id: one for one in replayed.signals}.items()
+    incidents = {record.id for record in live if isinstance(record, Incident)}
+    assert incidents <= {incident.id for incident in replayed.made.incidents}
+    acted = [said(record) for record in live if isinstance(record, Decision) and record.verdict == "act"]
+    assert acted == [said(decision) for decision in replayed.made.decisions if decision.verdict == "act"]
+
+
+def said(decision: Decision) -> tuple[object, ...]:
+    found = (decision.incident_id, decision.tier, decision.playbook, decision.classification.label)
+    return (*found, [command.id for command in decision.actions])
 
 
 def test_without_a_fault_nothing_is_done(tmp_path: Path) -> None:
