@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+from typer.testing import CliRunner
 
 from schemas.codec import encode
 from schemas.signal import Signal
-from schemas.topics import ACTIONS, DECISIONS, INCIDENTS
+from schemas.topics import ACTIONS, DECISIONS, INCIDENTS, RAW_LOGS, RAW_METRICS, SIGNALS
+from streams.cli import app
 from streams.replay.archive import Archive, write_archive
 from streams.replay.backtest import Backtest
 from streams.replay.kafka_log import KafkaLog, known_topics
 from streams.replay.span import Span
 from streams.settings import CorrelateSettings, Settings
-from tests.integration.test_arc import break_the_service, settings, until, worker
+from tests.integration.test_arc import CALM, FAULTY, ROLLOUT, break_the_service, publish, read, settings, until, worker
+from tests.streams.arc import log
 
 __all__ = ["settings"]  # the fixture
 
@@ -23,8 +28,8 @@ async def test_a_live_run_and_its_replay_are_the_same_byte_for_byte(settings: Se
     async with worker(unhurried):
         await break_the_service(unhurried)
         await until(unhurried, [ACTIONS], lambda found: len(found) >= 1)
-    log = KafkaLog(unhurried.kafka, known_topics(()), Span())
-    write_archive(log, tmp_path / "archive", Span(), 1, lambda _: None)
+    recorded = KafkaLog(unhurried.kafka, known_topics(()), Span())
+    write_archive(recorded, tmp_path / "archive", Span(), 1, lambda _: None)
     archive = Archive(tmp_path / "archive", Span())
     live = list(archive.seen())
     replayed = Backtest(archive).play(unhurried)
@@ -36,3 +41,16 @@ async def test_a_live_run_and_its_replay_are_the_same_byte_for_byte(settings: Se
         assert [encode(record) for record in made][: len(published)] == published
     commands = [encode(one.record) for one in live if one.topic is ACTIONS]
     assert commands == [encode(command) for command in replayed.made.commands]
+
+
+def test_the_command_plays_the_topics_themselves_and_leaves_them_as_they_are(settings: Settings) -> None:
+    publish(settings, RAW_LOGS, [log(1), ROLLOUT])
+    publish(settings, RAW_METRICS, [*CALM, *FAULTY])
+    variables = {
+        "REFLEXARC_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers,
+        "REFLEXARC_KAFKA__TOPIC_PREFIX": settings.kafka.topic_prefix,
+    }
+    told = CliRunner().invoke(app, ["backtest", "--json"], env=variables, catch_exceptions=False).stdout
+    assert json.loads(told)["records"] == 2 + len(CALM) + len(FAULTY)
+    assert len(json.loads(told)["incidents"]) == 1
+    assert read(settings, SIGNALS, INCIDENTS, DECISIONS, ACTIONS) == []
