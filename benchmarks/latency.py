@@ -16,16 +16,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 
 from benchmarks.measure import Measure, at_most, write_json
-from schemas.topics import ACTIONS, RAW_LOGS, RAW_METRICS
+from schemas.topics import ACTIONS, DECISIONS, INCIDENTS, RAW_LOGS, RAW_METRICS
 from streams.embedded import EmbeddedValkey
 from streams.kafka_client import create_topics
 from streams.settings import KafkaSettings
@@ -61,7 +62,7 @@ class Load:
     producer: Producer
     prefix: str
     rate: int
-    told: dict[str, float] = field(default_factory=dict)  # service -> when its telling sample was handed over
+    broken: set[int] = field(default_factory=set)  # series
     _rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
 
     def __post_init__(self) -> None:
@@ -75,7 +76,8 @@ class Load:
         while (elapsed := time.perf_counter() - began) < seconds:
             due = int(elapsed * self.rate)
             for i in range(sent, due):
-                self._sample(i % self.rate, 0.01 + 0.002 * self._noise(i))
+                series = i % self.rate
+                self._sample(series, 0.9 if series in self.broken else 0.01 + 0.002 * self._noise(i))
             sent = due
             for i in range(logged, int(elapsed * LOGS_PER_SECOND)):
                 self._log(i)
@@ -104,9 +106,9 @@ class Load:
         self.producer.produce(f"{self.prefix}.{RAW_LOGS.name}", orjson.dumps(event), f"{ENVIRONMENT}/{name}")
         # Not `flush`: it was seen to take a second, in which the fleet says nothing.
         self.producer.poll(0.02)
-        self._sample(2 * service, 0.9)
-        self._sample(2 * service + 1, 0.9)
-        self.told[name] = time.time()
+        for series in (2 * service, 2 * service + 1):
+            self.broken.add(series)
+            self._sample(series, 0.9)
 
     def _log(self, i: int) -> None:
         name = f"svc-{i % 500}"
@@ -141,8 +143,8 @@ def measure(servers: str, rate: int) -> list[float]:
         load.run(WARM_SECONDS)
         load.run((FAULTS + 1) * FAULT_EVERY_SECONDS + 1.0, FAULTS)
         producer.flush(10)
-        acted = _commands(servers, prefix, len(load.told))
-    return [1000 * (acted[name] - told) for name, told in load.told.items() if name in acted]
+        time.sleep(PATIENCE_SECONDS)
+        return list(_latencies(servers, prefix))
 
 
 @contextmanager
@@ -166,20 +168,48 @@ def _worker(servers: str, prefix: str, redis: str) -> Iterator[None]:
             process.wait(30)
 
 
-def _commands(servers: str, prefix: str, wanted: int) -> dict[str, float]:
-    """Read the action topic from its beginning; returns when each service's first command was published."""
-    consumer = Consumer({"bootstrap.servers": servers, "group.id": f"{prefix}-bench", "enable.auto.commit": False})
-    topic = f"{prefix}.{ACTIONS.name}"
-    partitions = consumer.list_topics(topic, 10).topics[topic].partitions
-    consumer.assign([TopicPartition(topic, p, 0) for p in partitions])
-    found: dict[str, float] = {}
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while len(found) < wanted and time.monotonic() < deadline:
-        for message in consumer.consume(100, 0.2):
-            command = orjson.loads(message.value() or b"{}")
-            found.setdefault(command["target"]["service"], message.timestamp()[1] / 1000)
-    consumer.close()
-    return found
+def _latencies(servers: str, prefix: str) -> Iterator[float]:
+    """Follow the first command for each service back to the records that its rule cites."""
+    commands: dict[str, Message] = {}
+    for message in _read(servers, f"{prefix}.{ACTIONS.name}"):
+        commands.setdefault(orjson.loads(message.value() or b"{}")["target"]["service"], message)
+    decisions = {found["id"]: found for found in _values(servers, f"{prefix}.{DECISIONS.name}")}
+    incidents = {(found["id"], found["revision"]): found for found in _values(servers, f"{prefix}.{INCIDENTS.name}")}
+    with closing(Consumer(_client(servers, prefix))) as consumer:
+        for message in commands.values():
+            decision = decisions[orjson.loads(message.value() or b"{}")["decision_id"]]
+            incident = incidents[decision["incident_id"], decision["incident_revision"]]
+            cited = {identity for rule in incident["classification"]["rules"] for identity in rule["signals"]}
+            origins = [signal["origin"] for signal in incident["signals"] if signal["id"] in cited]
+            yield float(message.timestamp()[1] - max(_appended(consumer, prefix, origin) for origin in origins))
+
+
+def _appended(consumer: Consumer, prefix: str, origin: dict[str, Any]) -> int:
+    consumer.assign([TopicPartition(f"{prefix}.{origin['topic']}", origin["partition"], origin["offset"])])
+    (message,) = consumer.consume(1, PATIENCE_SECONDS)
+    return int(message.timestamp()[1])
+
+
+def _values(servers: str, topic: str) -> Iterator[dict[str, Any]]:
+    return (orjson.loads(message.value() or b"{}") for message in _read(servers, topic))
+
+
+def _read(servers: str, topic: str) -> Iterator[Message]:
+    """Read a topic from its beginning to where it ends now."""
+    with closing(Consumer({**_client(servers, topic), "enable.partition.eof": True})) as consumer:
+        partitions = consumer.list_topics(topic, PATIENCE_SECONDS).topics[topic].partitions
+        consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
+        left = len(partitions)
+        while left:
+            for message in consumer.consume(1000, 0.2):
+                if message.error() is None:
+                    yield message
+                else:
+                    left -= 1  # only its end
+
+
+def _client(servers: str, group: str) -> dict[str, Any]:
+    return {"bootstrap.servers": servers, "group.id": f"{group}-bench", "enable.auto.commit": False}
 
 
 def main() -> int:
