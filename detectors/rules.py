@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from schemas.signal import Signal
 
@@ -19,7 +19,7 @@ from schemas.signal import Signal
 Found = tuple[list[str], list[Signal]]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Evidence:
     """What a rule looks at: one scope's signals by event time, and its recent changes, oldest first."""
 
@@ -34,12 +34,12 @@ class Evidence:
         """Measurements of these families that went down."""
         return [s for s in self._measured(families) if (s.observed or 0.0) < (s.expected or 0.0)]
 
-    @property
+    @cached_property
     def symptoms(self) -> list[Signal]:
         """What users feel."""
         return self.rising("latency", "errors")
 
-    @property
+    @cached_property
     def alarms(self) -> list[Signal]:
         """Alerts of systems that look for intruders."""
         return [s for s in self.signals if _is_security(s)]

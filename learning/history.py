@@ -15,7 +15,7 @@ from schemas.action import Tier
 from schemas.control import Control
 from schemas.decision import Decision
 from schemas.envelope import NANOS
-from schemas.incident import Incident
+from schemas.incident import Classification, Incident
 from schemas.outcome import EXPIRY, Outcome, Result
 from schemas.signal import Signal
 
@@ -35,8 +35,13 @@ class Case:
     said: tuple[Control, ...] = ()
 
     @property
+    def classification(self) -> Classification:
+        """What it was taken for in the end: the decision's view, which knows the incidents of the past."""
+        return self.decisions[-1].classification if self.decisions else self.incident.classification
+
+    @property
     def label(self) -> str:
-        return self.incident.classification.label
+        return self.classification.label
 
     @property
     def tier(self) -> Tier:

@@ -175,7 +175,7 @@ def _labels(cases: Sequence[Case]) -> Iterable[LabelQuality]:
 
 
 def _claim(case: Case) -> Claim:
-    found, true = case.incident.classification, case.true_label
+    found, true = case.classification, case.true_label
     covered = true in found.prediction_set if found.prediction_set and true is not None else None
     return Claim(found.confidence, true == found.label, covered)
 
@@ -188,7 +188,7 @@ def _drift(cases: Sequence[Case]) -> Drift:
 
 def _inputs(cases: Sequence[Case]) -> dict[str, list[float]]:
     return {
-        "confidence": [case.incident.classification.confidence for case in cases],
+        "confidence": [case.classification.confidence for case in cases],
         "signals per incident": [float(case.incident.signal_count) for case in cases],
         "seconds to detect": [case.detection_seconds for case in cases],
     }
