@@ -1,8 +1,8 @@
 """State of many subjects as rows of arrays: what all such states have in common, whatever they are about.
 
 A state is any object whose attributes are numpy arrays with the subject as their first axis, or objects of that kind,
-or lists of those. Used by the live banks (`detectors.bank_minutes`) to grow, forget and freeze, and by
-`detectors.base.Streaming` to judge on copies.
+or lists of those. Used by `detectors.base.Streaming` to judge on copies and to rest, and by `detectors.bank_state` to
+freeze the live bank.
 """
 
 from __future__ import annotations
