@@ -122,7 +122,7 @@ async function refresh() {
 
 function drawDetail() {
   const node = byId("detail");
-  if (opened) replace(node, detail(opened, { answer, feedback }));
+  if (opened) replace(node, detail(opened, { answer, feedback, holds: (id) => incidents.has(id) }));
   else replace(node, el("p", { class: "empty" }, "Choose an incident to see what was seen, decided and done."));
 }
 

@@ -4,18 +4,23 @@ import { el } from "./dom.js";
 import { iso, number, percent, place, span, time, words } from "./format.js";
 import { badge, state } from "./list.js";
 import { operation, timeline } from "./timeline.js";
+import { why } from "./why.js";
 
 export function detail({ summary, incident, timeline: entries }, actions) {
   return [
     head(summary, incident, actions),
     proposal(summary, entries, actions),
-    section("Why", why(incident)),
+    section("Why", why(incident, newestDecision(entries), actions.holds)),
     section("What was seen", seen(incident)),
     section("What happened", entries.length ? timeline(entries) : el("p", { class: "quiet" }, "Nothing was decided yet.")),
   ];
 }
 
-const section = (title, ...body) => el("section", {}, el("h3", {}, title), body);
+// As the console's list has it: of the latest revision, whichever partition it came over first.
+const newestDecision = (entries) => entries.filter((entry) => entry.kind === "decision").map((entry) => entry.record)
+  .reduce((newest, next) => (newest && newest.incident_revision > next.incident_revision ? newest : next), null);
+
+const section = (title, ...body) => el("section", { "aria-label": title }, el("h3", {}, title), body);
 
 function head(summary, incident, actions) {
   const facts = [
@@ -65,27 +70,6 @@ export function proposed(decision) {
   return el("ul", { class: "proposed" }, decision.actions.map((action) =>
     el("li", {}, el("strong", {}, `${action.playbook} / ${action.step}`), " on ", el("strong", {}, place(action.target)),
       action.revert ? null : badge("irreversible", "bad"), operation(action))));
-}
-
-function why(incident) {
-  const c = incident.classification;
-  return [
-    c.label === "unknown" ? el("p", {}, "It could not be told what this is", c.basis && ` (${c.basis})`, ".")
-      : el("p", {}, "This is ", el("strong", {}, words(c.label)), ` with ${percent(c.confidence)} confidence`,
-        c.credibility ? `, ${percent(c.credibility)} familiar` : "", c.basis && ` (${c.basis})`, "."),
-    c.prediction_set.length > 1 && el("p", {}, `It may also be ${c.prediction_set.filter((l) => l !== c.label).map(words).join(", ")}.`),
-    c.rules.length > 0 && el("ul", { class: "reasons" }, c.rules.map((hit) =>
-      el("li", {}, el("code", {}, hit.rule), " ", hit.because.join("; ")))),
-    incident.root_causes.length > 0 && el("h4", {}, "Likely cause"),
-    el("ol", { class: "causes" }, incident.root_causes.map((cause) =>
-      el("li", {},
-        el("meter", { min: 0, max: 1, value: cause.score, "aria-label": `share ${percent(cause.score)}` }),
-        el("span", {}, el("strong", {}, cause.what), ` on ${place(cause.entity)}`, el("br"),
-          el("span", { class: "quiet" }, cause.because))))),
-    c.neighbours.length > 0 && el("h4", {}, "It resembles"),
-    el("ul", { class: "reasons" }, c.neighbours.map((n) =>
-      el("li", {}, el("code", {}, n.incident_id), ` ${words(n.label)}, distance ${number(n.distance)}`))),
-  ];
 }
 
 const TONE = { firing: "bad", cleared: "good", adapted: "ask", noted: "plain" };

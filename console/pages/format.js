@@ -37,6 +37,14 @@ export function number(value, unit = "") {
 
 export const percent = (share) => `${Math.round(share * 100)} %`;
 
+export function size(bytes) {
+  if (bytes < 1e3) return `${bytes} B`;
+  return bytes < 1e6 ? `${number(bytes / 1e3)} kB` : `${number(bytes / 1e6)} MB`;
+}
+
+// Telemetry may be as long as it likes; a line that is read may not.
+export const clip = (text, most = 300) => (text.length > most ? `${text.slice(0, most)}…` : text);
+
 // deployment_regression -> deployment regression
 export const words = (name) => String(name).replaceAll("_", " ");
 

@@ -1,7 +1,7 @@
 // What was decided, said and done about an incident, in order, each with its evidence.
 
 import { el } from "./dom.js";
-import { iso, place, span, time, value, words } from "./format.js";
+import { clip, iso, number, place, size, span, time, value, words } from "./format.js";
 import { RESULT, badge } from "./list.js";
 
 const VERDICT = {
@@ -10,7 +10,8 @@ const VERDICT = {
 };
 const SAID = {
   approve: ["approved", "good"], reject: ["rejected", "bad"], stop: ["stopped", "bad"], resume: ["resumed", "good"],
-  feedback: ["gave feedback", "plain"],
+  feedback: ["gave feedback", "plain"], pin: ["pinned", "ask"], unpin: ["unpinned", "plain"], lift: ["forgave demotions", "good"],
+  ratify: ["ratified", "good"], revert: ["took back", "bad"], renew: ["renewed", "plain"],
 };
 const MEANT = { true_positive: "a real incident", false_positive: "a false alarm" };
 
@@ -47,7 +48,8 @@ const SHOWN = {
   },
   control: (record) => {
     const [text, tone] = SAID[record.kind];
-    const scope = [record.environment, record.service, record.playbook].filter(Boolean).join(" / ") || "everything";
+    const scope = [record.tier && `tier ${record.tier}`,
+      [record.environment, record.service, record.playbook].filter(Boolean).join(" / ") || "everything"].filter(Boolean).join(", ");
     const about = record.kind === "feedback" ? [MEANT[record.verdict], record.label && `class ${words(record.label)}`].filter(Boolean).join(", ") : scope;
     return [
       el("h4", {}, `${record.by} `, badge(text, tone), el("span", { class: "quiet" }, about)),
@@ -66,6 +68,7 @@ const SHOWN = {
     el("h4", {}, "Outcome ", badge(words(record.result), RESULT[record.result]),
       el("span", { class: "quiet" }, `${record.playbook} / ${record.step} on ${place(record.target)}`)),
     el("p", {}, record.reason),
+    evidence(record.before.forensics),
     changes(record),
     el("p", { class: "quiet" }, timing(record.timing), ` · verification: ${words(record.verification)} · by ${record.executor}`),
   ],
@@ -95,8 +98,27 @@ export function operation(action) {
       el("pre", {}, JSON.stringify(action.revert.params, null, 2))] : el("p", { class: "quiet" }, "cannot be taken back"));
 }
 
+// What was kept of the target before it was changed (see docs/connectors.md). The state of a target is the connector's
+// to tell, so that nothing here is taken for granted.
+const isPackage = (told) => typeof told?.package === "string" || typeof told?.problem === "string";
+
+function evidence(told) {
+  if (!isPackage(told)) return null;
+  const facts = [
+    typeof told.files === "number" && `${number(told.files)} ${told.files === 1 ? "file" : "files"}`,
+    typeof told.bytes === "number" && size(told.bytes),
+  ].filter(Boolean).join(", ");
+  const cut = Array.isArray(told.incomplete) ? told.incomplete : [];
+  return el("div", { class: "evidence" },
+    typeof told.package === "string" && el("p", {}, "Evidence was kept before the change: ", el("code", {}, clip(told.package)), facts && ` (${facts})`),
+    typeof told.manifest_sha256 === "string" && el("p", { class: "quiet" }, "SHA-256 of its manifest ", el("code", {}, clip(told.manifest_sha256, 64))),
+    cut.length > 0 && el("p", {}, badge("incomplete", "ask"), clip(cut.map(value).join(", "))),
+    typeof told.problem === "string" && el("p", {}, badge("problem", "bad"), clip(told.problem)));
+}
+
 function changes(outcome) {
-  const names = [...new Set([...Object.keys(outcome.before), ...Object.keys(outcome.after)])].sort();
+  const names = [...new Set([...Object.keys(outcome.before), ...Object.keys(outcome.after)])].sort()
+    .filter((name) => name !== "forensics" || !isPackage(outcome.before.forensics));
   if (!names.length) return null;
   return el("table", { class: "states" },
     el("caption", { class: "visually-hidden" }, "State of the target before and after"),
