@@ -13,18 +13,21 @@ export function why(incident, decision, holds) {
     decision && decision.incident_revision < incident.revision
       && el("p", { class: "quiet" }, `As decided about revision ${decision.incident_revision}; the incident is at revision ${incident.revision}.`),
     verdict(c),
-    incident.classification.label !== c.label
-      && el("p", { class: "quiet" }, `At revision ${incident.revision} the rules alone say ${name(incident.classification.label)}.`),
     mayBe(c),
+    told(incident.classification) !== told(c)
+      && el("p", { class: "quiet" }, `At revision ${incident.revision} the rules alone say ${told(incident.classification)}.`),
     titled("Rules that hold", listed(c.rules, (hit) => rule(hit, incident.signals))),
-    titled("What would change this", listed(c.counterfactuals, (told) =>
-      ["Without ", joined(told.without), " it would be ", el("strong", {}, name(told.label)), "."])),
+    titled("What would change this", listed(c.counterfactuals, (other) =>
+      ["Without ", joined(other.without), " it would be ", el("strong", {}, name(other.label)), "."])),
     incident.root_causes.length > 0 && titled("Likely cause", causes(incident.root_causes)),
-    titled("It resembles", listed(c.neighbours, (near) => neighbour(near, holds))),
+    titled("It resembles", listed(c.neighbours, (near) => neighbour(near, holds)),
+      "distance 0: the same mix of signals, 1: nothing in common"),
     decision && c.neighbours.length === 0
       && el("p", { class: "quiet" }, "It resembles no incident that feedback has labelled here."),
   ];
 }
+
+const told = (c) => `${name(c.label)} with ${percent(c.confidence)} confidence`;
 
 function verdict(c) {
   const basis = c.basis && ` (${clip(c.basis)})`;
@@ -59,7 +62,6 @@ function neighbour(near, holds) {
   return [
     holds(near.incident_id) ? el("a", { href: `#/incidents/${near.incident_id}` }, el("code", {}, id)) : el("code", {}, id),
     " ", el("strong", {}, name(near.label)), `, distance ${number(near.distance)}`,
-    el("span", { class: "quiet" }, " (0: the same mix of signals, 1: nothing in common)"),
   ];
 }
 
@@ -69,7 +71,8 @@ const causes = (found) => el("ol", { class: "causes" }, found.map((cause) =>
     el("span", {}, el("strong", {}, clip(cause.what)), ` on ${clip(place(cause.entity))}`, el("br"),
       el("span", { class: "quiet" }, clip(cause.because))))));
 
-const titled = (title, body) => body && [el("h4", {}, title), body];
+const titled = (title, body, legend = null) =>
+  body && [el("h4", {}, title, legend && el("span", { class: "quiet" }, ` (${legend})`)), body];
 
 const listed = (items, line) => items.length > 0 && el("ul", { class: "reasons" },
   few(items).map((item) => el("li", {}, line(item))),

@@ -175,7 +175,7 @@ async def test_what_is_like_nothing_known_is_called_so(page: Page, desk: Desk, a
     for words in (
         "As decided about revision 1; the incident is at revision 2.",
         "It could not be told what this is (no rule holds).",
-        "At revision 2 the rules alone say deployment regression.",
+        "At revision 2 the rules alone say deployment regression with 93 % confidence.",
         "It is like nothing known here.",
         "It resembles no incident that feedback has labelled here.",
     ):
