@@ -148,7 +148,7 @@ def _intent(decision: Decision) -> frozenset[str]:
 
 
 def _concerns(control: Control, incident: Incident) -> bool:
-    """Whether a stop or resume held for this incident, or some of what might be done about it, while it was open."""
+    """Whether it was said, while the incident was open, of a scope that it lies in, or some of what might be done."""
     scope = Scope.of(control)._replace(playbook=None)
     ended = incident.resolved_unix_nano or control.time_unix_nano
     during = incident.onset_unix_nano <= control.time_unix_nano <= ended

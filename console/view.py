@@ -24,8 +24,10 @@ Viewed = Incident | Decision | ActionCommand | Outcome | Control
 # one that keeps changing. Rails let far fewer actions happen. A decision takes about 18 kB here (measured).
 MAX_PER_INCIDENT = 60
 # People press stop and resume: 4000 is ten times a day for the year that their topic is kept, and only those of a
-# scope's last word count. Answers and feedback are as rare.
+# scope's last word count. Answers and feedback are as rare, words on tiers rarer.
 MAX_CONTROLS = 4000
+# What holds for a whole scope, not for one decision or incident.
+_STANDING = frozenset({"stop", "resume", "pin", "unpin", "lift", "ratify"})
 
 
 @dataclass(slots=True)
@@ -100,7 +102,7 @@ class View:
         return sorted(self._said.get(decision_or_incident, {}).values(), key=_moment)
 
     def overrides(self) -> list[Control]:
-        """List what people said about running at all: stops and resumes, the latest last."""
+        """List what people said about running at all and about tiers, the latest last."""
         return sorted(self._overrides.values(), key=_moment)
 
     def stops_in_force(self) -> tuple[Control, ...]:
@@ -135,7 +137,7 @@ class View:
             self._forget_decision(dropped)
 
     def _hear(self, control: Control, changes: Changes) -> None:
-        if control.kind in {"stop", "resume"}:
+        if control.kind in _STANDING:
             self._controls.add(control)
             self._overrides[control.id] = control
             _trim(self._overrides, lambda held: held.time_unix_nano, MAX_CONTROLS)

@@ -4,7 +4,7 @@ import { follow, get, keepToken, say } from "./api.js";
 import { ask, rememberWho, who } from "./ask.js";
 import { detail, proposed } from "./detail.js";
 import { byId, el, replace } from "./dom.js";
-import { time, words } from "./format.js";
+import { clip, time, words } from "./format.js";
 import { row, sorted } from "./list.js";
 
 const incidents = new Map();
@@ -122,7 +122,7 @@ async function refresh() {
 
 function drawDetail() {
   const node = byId("detail");
-  if (opened) replace(node, detail(opened, { answer, feedback, holds: (id) => incidents.has(id) }));
+  if (opened) replace(node, detail(opened, { answer, feedback, ratify, holds: (id) => incidents.has(id) }));
   else replace(node, el("p", { class: "empty" }, "Choose an incident to see what was seen, decided and done."));
 }
 
@@ -181,6 +181,18 @@ async function feedback(incident, verdict) {
     body: [el("p", {}, incident.title)],
   });
   if (given) await send({ kind: "feedback", by: given.who, note: given.note, incident_id: incident.id, verdict });
+}
+
+async function ratify({ environment, service, playbook }, tier) {
+  const given = await ask({
+    title: `Ratify tier ${tier}`, ok: "Ratify", note: true,
+    body: [
+      el("p", {}, "From now on ", el("strong", {}, clip(playbook)), " may rise to tier ", el("strong", {}, tier), " on ",
+        el("strong", {}, clip(`${environment} / ${service}`)), ", for this incident and all later ones."),
+      el("p", { class: "quiet" }, "Nothing is done without a person yet."),
+    ],
+  });
+  if (given) await send({ kind: "ratify", by: given.who, note: given.note, environment, service, playbook, tier });
 }
 
 // --- start

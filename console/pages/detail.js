@@ -1,16 +1,18 @@
 // One incident on one screen: what was seen, what it is and why, what was done, and what a person is asked.
 
 import { el } from "./dom.js";
-import { iso, number, percent, place, span, time, words } from "./format.js";
+import { clip, iso, number, percent, place, span, time, words } from "./format.js";
 import { badge, state } from "./list.js";
 import { operation, timeline } from "./timeline.js";
 import { why } from "./why.js";
 
 export function detail({ summary, incident, timeline: entries }, actions) {
+  const decision = newestDecision(entries);
   return [
     head(summary, incident, actions),
     proposal(summary, entries, actions),
-    section("Why", why(incident, newestDecision(entries), actions.holds)),
+    section("Why", why(incident, decision, actions.holds)),
+    summary.status === "open" && decision?.playbook && decision.actions.length > 0 && section("Autonomy", autonomy(decision, actions)),
     section("What was seen", seen(incident)),
     section("What happened", entries.length ? timeline(entries) : el("p", { class: "quiet" }, "Nothing was decided yet.")),
   ];
@@ -70,6 +72,23 @@ export function proposed(decision) {
   return el("ul", { class: "proposed" }, decision.actions.map((action) =>
     el("li", {}, el("strong", {}, `${action.playbook} / ${action.step}`), " on ", el("strong", {}, place(action.target)),
       action.revert ? null : badge("irreversible", "bad"), operation(action))));
+}
+
+// Up to `approve` every action still has its person, so that one's word suffices. Beyond, the command looks at the
+// whole record of verified successes first; this console holds only what is recent.
+const RATIFIES = { observe: "recommend", recommend: "approve" };
+
+// Where the playbook stands here, in the words of the policy's own check, and a way to let it rise.
+function autonomy(decision, actions) {
+  const next = RATIFIES[decision.tier];
+  const because = decision.checks.find((check) => check.name === "tier")?.detail;
+  return [
+    el("p", {}, el("strong", {}, clip(decision.playbook)), ` has tier ${decision.tier} on ${clip(place(decision))}`),
+    because && el("p", { class: "quiet" }, clip(because)),
+    next && el("div", { class: "buttons" }, button(`Ratify tier ${next}…`, "ratify", () => actions.ratify(decision, next))),
+    decision.tier === "approve" && el("p", { class: "quiet" }, "Tier autonomous is ratified with ",
+      el("code", {}, "reflexarc ratify autonomous"), ", which looks at the record first."),
+  ];
 }
 
 const TONE = { firing: "bad", cleared: "good", adapted: "ask", noted: "plain" };

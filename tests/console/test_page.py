@@ -284,6 +284,35 @@ async def test_a_person_approves_what_they_have_read(page: Page, desk: Desk, out
     await expect(page.get_by_role("button", name="Approve…")).to_have_count(0)
 
 
+async def test_a_person_ratifies_the_next_tier(page: Page, desk: Desk, outbox: Outbox, address: str) -> None:
+    opened = incident(1)
+    desk.receive([opened, decision(opened, "recommend", tier="recommend")], LIVE)
+    await page.goto(f"{address}#/incidents/{opened.id}")
+    autonomy = page.get_by_role("region", name="Autonomy")
+    await expect(autonomy).to_contain_text("rollback-deployment has tier recommend on shop / checkout")
+    await autonomy.get_by_role("button", name="Ratify tier approve…").click()
+    dialog = page.get_by_role("dialog", name="Ratify tier approve")
+    await expect(dialog).to_contain_text("rollback-deployment may rise to tier approve on shop / checkout")
+    await dialog.get_by_label("Your name").fill("alice")
+    await dialog.get_by_role("button", name="Ratify").click()
+    await expect(dialog).not_to_be_visible()
+    await expect(page.get_by_role("alert")).not_to_be_visible()
+    [ratified] = said(outbox)
+    assert (ratified.kind, ratified.by, ratified.tier) == ("ratify", "alice", "approve")
+    assert (ratified.environment, ratified.service, ratified.playbook) == ("shop", "checkout", "rollback-deployment")
+    # Said is not heard: the story tells it, and the policy's next decision what came of it.
+    story = page.get_by_role("region", name="What happened")
+    await expect(story).not_to_contain_text("ratified")
+    desk.receive([ratified, decision(incident(1, 2))], LIVE)
+    await expect(story).to_contain_text("alice ratifiedtier approve, shop / checkout / rollback-deployment")
+    await expect(autonomy).to_contain_text("has tier approve")
+    # Acting without a person is earned: the command that can look at the record confirms it.
+    await expect(autonomy).to_contain_text("reflexarc ratify autonomous")
+    await expect(autonomy.get_by_role("button")).to_have_count(0)
+    desk.receive([incident(1, 3, status="resolved")], LIVE)
+    await expect(autonomy).to_have_count(0)
+
+
 async def test_stop_is_one_press_and_shows_what_the_topic_says(
     page: Page, desk: Desk, outbox: Outbox, address: str
 ) -> None:

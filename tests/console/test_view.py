@@ -98,6 +98,17 @@ def test_a_stop_during_an_incident_is_part_of_its_timeline() -> None:
     assert [entry.record for entry in detail.timeline] == [stop]
 
 
+def test_a_word_on_tiers_is_part_of_the_timeline_and_stops_nothing() -> None:
+    ratified = control("ratify", T0 + seconds(62), environment="shop", service="checkout", playbook="p", tier="approve")
+    pinned = control("pin", T0 + seconds(63), incident_id=incident(1).id, tier="observe")
+    elsewhere = control("ratify", T0 + seconds(62), environment="lab", service="checkout", playbook="p", tier="approve")
+    view = fold(incident(1), ratified, pinned, elsewhere)
+    detail = present(view).detail(incident(1).id)
+    assert detail is not None
+    assert [entry.record for entry in detail.timeline] == [ratified, pinned]
+    assert present(view).overrides() == Overrides(stopped=False, stops=())
+
+
 def test_the_longest_quiet_resolved_incident_goes_first_then_the_open() -> None:
     view = fold(incident(1), incident(2, status="resolved"), incident(3, status="resolved"), max_incidents=3)
     changes = view.add([incident(4)])
