@@ -40,9 +40,12 @@ def to_control(asked: ControlRequest, desk: Desk) -> Control:
 
     Raises:
         HTTPNotFound: the decision or incident is not known here.
-        RefusedError: it cannot be approved or rejected any more.
+        RefusedError: it cannot be approved or rejected any more, or a tier cannot be ratified from here.
 
     """
+    if asked.kind == "ratify" and asked.tier == "autonomous":
+        # It would stand, and take effect by itself once the record has grown. The command looks at the record first.
+        raise RefusedError("`reflexarc ratify autonomous` looks at the playbook's record first; nothing here does")
     now = desk.now_unix_nano()
     fields = asked.model_dump() | _scope_of_subject(asked, desk)
     control = Control(id=content_id("control", fields, now), time_unix_nano=now, **fields)

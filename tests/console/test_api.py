@@ -127,6 +127,11 @@ async def test_the_same_words_at_another_time_are_another_control(client: Client
         ({"kind": "approve", "decision_id": "b" * 32}, 404, "no such decision"),
         ({"kind": "approve", "decision_id": decision(OVER).id}, 409, "does not ask"),
         ({"kind": "reject", "decision_id": decision(OVER).id}, 409, "does not ask"),
+        (
+            {"kind": "ratify", "tier": "autonomous", "environment": "e", "service": "s", "playbook": "p"},
+            409,
+            "reflexarc ratify autonomous",
+        ),
         ({"kind": "feedback", "incident_id": "b" * 32, "verdict": "true_positive"}, 404, "no such incident"),
         ({"kind": "approve"}, 400, "needs decision_id"),
         ({"kind": "approve", "decision_id": ASKED.id, "service": "other"}, 400, "takes no service"),
