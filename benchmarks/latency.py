@@ -254,7 +254,10 @@ def table(found: dict[int, list[float]]) -> str:
 
 
 def _percentiles(latencies: Sequence[float]) -> tuple[float, float]:
-    return tuple(np.percentile(latencies, [50, 99])) if latencies else (float("nan"), float("nan"))
+    if not latencies:
+        return float("nan"), float("nan")
+    p50, p99 = np.percentile(latencies, [50, 99]).tolist()
+    return p50, p99
 
 
 if __name__ == "__main__":
