@@ -42,6 +42,8 @@ SLICE_SECONDS = 0.01
 # The group forms in ten seconds, the bank knows a series after 16 looks, and has a baseline of its own at 20.
 WARM_SECONDS = 45.0
 FAULT_EVERY_SECONDS = 0.5
+# The fleet goes on after the last fault: where it falls silent, event time stands still and so does what waits for it.
+AFTERWARDS_SECONDS = 5.0
 PATIENCE_SECONDS = 10.0
 ENVIRONMENT = "bench"
 _CONFIG = """
@@ -141,7 +143,7 @@ def measure(servers: str, rate: int) -> list[float]:
         stack.enter_context(_worker(servers, prefix, redis.url))
         load = Load(producer, prefix, rate)
         load.run(WARM_SECONDS)
-        load.run((FAULTS + 1) * FAULT_EVERY_SECONDS + 1.0, FAULTS)
+        load.run((FAULTS + 1) * FAULT_EVERY_SECONDS + AFTERWARDS_SECONDS, FAULTS)
         producer.flush(10)
         time.sleep(PATIENCE_SECONDS)
         return list(_latencies(servers, prefix))
@@ -199,13 +201,13 @@ def _read(servers: str, topic: str) -> Iterator[Message]:
     with closing(Consumer({**_client(servers, topic), "enable.partition.eof": True})) as consumer:
         partitions = consumer.list_topics(topic, PATIENCE_SECONDS).topics[topic].partitions
         consumer.assign([TopicPartition(topic, partition, 0) for partition in partitions])
-        left = len(partitions)
-        while left:
+        ended: set[int] = set()  # a topic that is written to ends more than once
+        while len(ended) < len(partitions):
             for message in consumer.consume(1000, 0.2):
                 if message.error() is None:
                     yield message
                 else:
-                    left -= 1  # only its end
+                    ended.add(message.partition() or 0)  # only its end
 
 
 def _client(servers: str, group: str) -> dict[str, Any]:

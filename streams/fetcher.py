@@ -41,6 +41,10 @@ _AHEAD_KBYTES = 32 * 1024
 _FETCH_BYTES = 1024 * 1024
 # Waiting is done in slices, so that a move need not wait for records to come.
 _SLICE_SECONDS = 0.05
+# The least time from one poll that brought records to the next. A batch costs a millisecond besides its records, and a
+# steady stream would come in ever smaller batches until that is all the time there is. What comes after a pause is
+# handed over at once.
+_PACE_SECONDS = 0.02
 # How often librdkafka says when it heard from each broker; fetches follow each other within `fetch_wait_seconds` of
 # 0.5 s, so that four of them missed, and not one, make a partition's end doubtful.
 _REPORT_SECONDS = 0.5
@@ -109,6 +113,7 @@ class Fetcher:
         self._heard: dict[TP, float] = {}
         self._ends: dict[TP, int] = {}
         self._hurry = Event()
+        self._brought = -_PACE_SECONDS  # when a poll brought records last
         config = {**settings.consumer(), "stats_cb": self._note_report}
         self._consumer = Consumer(config, logger=_librdkafka)
 
@@ -152,6 +157,7 @@ class Fetcher:
         wanted = {tp for tp, move in partitions.items() if self._moves.get(tp) == move}
         found: _Runs = {tp: self._aside.pop(tp) for tp in wanted if tp in self._aside}
         self._start(wanted)
+        self._hurry.wait(max(0.0, self._brought + _PACE_SECONDS - monotonic()))
         deadline = monotonic() + seconds
         while wanted and not found and not self._hurry.is_set():
             for tp, messages in self._receive(deadline - monotonic()).items():
@@ -161,6 +167,8 @@ class Fetcher:
                     self._put_aside(tp, messages)
             if monotonic() >= deadline:
                 break
+        if found:
+            self._brought = monotonic()
         return {tp: self._columns(tp, messages) for tp, messages in found.items()}
 
     def end(self, tp: TP) -> int | None:
