@@ -54,10 +54,11 @@ async def _until_signalled(apps: Apps, ready: Ready | None, stop_seconds: float)
         loop.add_signal_handler(number, stop.set)
     async with apps() as members:
         code = await serve(members, stop, ready=ready, stop_seconds=stop_seconds)
-    if code:
-        # What crashed may have left threads behind that would keep this process alive, deaf.
-        logging.shutdown()
-        os._exit(code)
+        if code:
+            # At once: saving and closing would wait for what has failed, a minute for each partition when the brokers
+            # are away, and threads that are left behind would keep this process alive, deaf.
+            logging.shutdown()
+            os._exit(code)
     return code
 
 

@@ -92,6 +92,8 @@ def main() -> int:
                 config, STAGE, topics=[topic], handle=stage.handle, assigned=stage.assigned, revoked=stage.revoked
             )
         ]
+        if faults:  # what has failed cannot be put away either: closing it takes as long as brokers are away
+            await asyncio.sleep(600)
 
     return run_worker(apps, stop_seconds=5)
 
