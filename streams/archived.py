@@ -1,4 +1,4 @@
-"""Records of our own topics, read from JSON lines: what `reflexarc archive` writes, or what any consumer saved.
+"""Records of our own topics, read from files: what `reflexarc archive` writes, or JSON lines that any consumer saved.
 
 A line is a record as it was on its topic, or an object that holds one under `record` or `value` beside its `topic`.
 Without a topic the record's own fields tell which it is. Used by the commands that read a history from files.
@@ -10,12 +10,27 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
 from pydantic import ValidationError
 
 from schemas.envelope import SCHEMA_VERSION, Record
 from schemas.errors import ConfigurationError
-from schemas.topics import ACTIONS, BY_NAME, CONTROLS, DECISIONS, INCIDENTS, LEARNING, RAW_ALERTS, SIGNALS, Topic
+from schemas.topics import (
+    ACTIONS,
+    BY_NAME,
+    CONTROLS,
+    DECISIONS,
+    INCIDENTS,
+    LEARNING,
+    RAW_ALERTS,
+    RAW_LOGS,
+    RAW_METRICS,
+    SIGNALS,
+    Topic,
+)
+from streams.replay.archive import read_manifest
+from streams.replay.parquet import read_parquet
 
 # Fields that together no other topic's records have.
 _TELLING: tuple[tuple[Topic, frozenset[str]], ...] = (
@@ -28,6 +43,8 @@ _TELLING: tuple[tuple[Topic, frozenset[str]], ...] = (
     (RAW_ALERTS, frozenset({"fingerprint", "status", "resource", "source"})),
 )
 _HELD_UNDER = ("record", "value")
+# Nearly all of an archive, and of no use to whoever reads what came of it.
+_TELEMETRY = frozenset({RAW_METRICS.name, RAW_LOGS.name})
 
 
 def record_of(document: Mapping[str, Any]) -> Record | None:
@@ -49,13 +66,13 @@ def record_of(document: Mapping[str, Any]) -> Record | None:
 
 
 def read_records(paths: Iterable[Path]) -> Iterator[Record]:
-    """Read all records of some files; lines that hold none of ours are passed over.
+    """Read all records of some files or archives; lines that hold none of ours are passed over.
 
     Raises:
         ConfigurationError: a file cannot be read, or a line of it is broken.
 
     """
-    for path in paths:
+    for path in files_of(paths):
         for number, line in enumerate(lines(path), 1):
             try:
                 document = orjson.loads(line)
@@ -66,13 +83,31 @@ def read_records(paths: Iterable[Path]) -> Iterator[Record]:
                 yield record
 
 
+def files_of(paths: Iterable[Path]) -> Iterator[Path]:
+    """Give files as they are, and the files of archives without metrics and logs.
+
+    Raises:
+        ConfigurationError: a folder is no archive.
+
+    """
+    for path in paths:
+        if path.is_dir():
+            yield from (path / file.path for file in read_manifest(path).files if file.topic not in _TELEMETRY)
+        else:
+            yield path
+
+
 def lines(path: Path) -> Iterator[bytes]:
-    """Read a file's lines that are not empty.
+    """Read a file's lines that are not empty; those of a Parquet file of an archive as if it were JSON lines.
 
     Raises:
         ConfigurationError: it cannot be read.
 
     """
+    if path.suffix == ".parquet":
+        for rows in read_parquet(path):
+            yield from map(msgspec.json.encode, rows)
+        return
     try:
         with path.open("rb") as file:
             yield from (line.strip() for line in file if line.strip())

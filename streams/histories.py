@@ -29,7 +29,7 @@ from schemas.errors import ConfigurationError, RecordError
 from schemas.incident import Incident
 from schemas.outcome import Outcome, Result
 from schemas.raw import Alert
-from streams.archived import lines, record_of
+from streams.archived import files_of, lines, record_of
 from streams.sources.alertmanager import parse_group
 from streams.sources.common import clean, clean_labels, nanos_of, resource_of_labels, severity_of
 
@@ -51,14 +51,14 @@ _COLUMNS: Mapping[str, tuple[str, ...]] = {
 
 
 def read_history(paths: Iterable[Path]) -> list[Occurrence]:
-    """Read files of any mixture of these formats.
+    """Read files of any mixture of these formats, and archives.
 
     Raises:
         ConfigurationError: naming the file and line that cannot be read.
 
     """
     gathered = Gathered()
-    for path in paths:
+    for path in files_of(paths):
         if path.suffix == ".csv":
             gathered.rows(path)
         else:

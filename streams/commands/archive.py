@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -35,8 +35,12 @@ def archive(
     since: Since = None,
     until: Until = None,
     offsets: Offsets = None,
+    kind: Annotated[
+        Literal["jsonl", "parquet"],
+        typer.Option("--format", help="JSON lines, or Parquet: smaller, not to be read by eye."),
+    ] = "jsonl",
 ) -> None:
-    """Write what topics hold, by time or by offset, to a folder of JSON lines: every record as it was."""
+    """Write what topics hold, by time or by offset, to a folder of files: every record as it was."""
     from streams.progress import progress_bar  # noqa: PLC0415 - heavy: see streams.cli
     from streams.replay.archive import write_archive  # noqa: PLC0415
     from streams.replay.kafka_log import KafkaLog, known_topics  # noqa: PLC0415
@@ -46,7 +50,7 @@ def archive(
     meant = span(since, until, offsets or (), now // 1_000_000)
     log = KafkaLog(load_settings().kafka, known_topics(topic or ()), meant)
     with progress_bar("archive", log.size()) as moved:
-        written = write_archive(log, folder, meant, now, moved)
+        written = write_archive(log, folder, meant, now, moved, kind=kind)
     typer.echo(f"{written.records} records of {len(written.files)} partitions are in {folder}")
 
 

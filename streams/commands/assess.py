@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Files = Annotated[
     list[Path] | None,
-    typer.Argument(help="CSV, JSON or JSON lines; our own topics where none is given.", exists=True, dir_okay=False),
+    typer.Argument(help="CSV, JSON, JSON lines or archives; our own topics where none is given.", exists=True),
 ]
 _STYLES = {"automate": "bold green", "pause_alert": "cyan", "write_down_the_fix": "yellow"}
 SHOWN = 20

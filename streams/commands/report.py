@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Archives = Annotated[
     list[Path] | None,
-    typer.Argument(help="JSON lines of our topics; the topics themselves where none is given.", exists=True),
+    typer.Argument(help="Files of our topics or archives; the topics themselves where none is given.", exists=True),
 ]
 BASELINE_MINUTES = 30.0
 HANDS_ON_MINUTES = 20.0

@@ -1,9 +1,8 @@
-"""Archives: a folder with one file of JSON lines per topic partition, and a manifest that is written last.
+"""Archives: a folder with one file of JSON lines or Parquet per topic partition, and a manifest that is written last.
 
 `reflexarc archive` writes them from Kafka; `reflexarc backtest` and everything that reads a history from files
 (`streams.archived`) reads them. A record is kept as it was: key, value and headers byte for byte, timestamp and who
-gave it, partition and offset. Bytes that are UTF-8 are written as text, so that a line can be read and searched, all
-others in base64 under a name of their own.
+gave it, partition and offset (`streams.replay.line`).
 """
 
 from __future__ import annotations
@@ -11,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Literal
 
-import msgspec
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
+from confluent_kafka import Message
 from pydantic import ValidationError
 
 from schemas.codec import decode
@@ -23,48 +21,19 @@ from schemas.errors import ConfigurationError, RecordError
 from schemas.topics import BY_NAME, RAW_ALERTS, RAW_LOGS, RAW_METRICS
 from streams.batch import Batch
 from streams.replay.kafka_log import KafkaLog
+from streams.replay.line import JsonLines, Line, Sink, line_of, read_json_lines
+from streams.replay.parquet import ParquetFile, read_parquet
 from streams.replay.span import Place, Span
 from streams.tail import Seen
 
 MANIFEST = "archive.json"
-# Lines decoded at a time: as many records as the transport hands to a stage in one batch, at most.
-BATCH_LINES = 10_000
 
 # What is detected in; the rest is what came of it, or was said about it.
 RAW = frozenset({RAW_METRICS.name, RAW_LOGS.name, RAW_ALERTS.name})
 
-DatedBy = Literal["CreateTime", "LogAppendTime"]
-
-
-class Header(msgspec.Struct, omit_defaults=True):
-    """One header. No value at all is a value, too."""
-
-    name: str
-    value: str | None = None
-    value_base64: bytes | None = None
-
-
-class Line(msgspec.Struct, omit_defaults=True):
-    """One record. Of `key` and `key_base64`, and so on, at most one is there; none stands for null."""
-
-    topic: str
-    partition: int
-    offset: int
-    timestamp: int
-    timestamp_type: DatedBy = "CreateTime"
-    key: str | None = None
-    key_base64: bytes | None = None
-    value: str | None = None
-    value_base64: bytes | None = None
-    headers: tuple[Header, ...] = ()
-
-    @property
-    def key_bytes(self) -> bytes | None:
-        return self.key_base64 if self.key is None else self.key.encode()
-
-    @property
-    def value_bytes(self) -> bytes | None:
-        return self.value_base64 if self.value is None else self.value.encode()
+# The suffix of its files says in which format an archive is.
+Format = Literal["jsonl", "parquet"]
+_SINKS: Mapping[Format, Callable[[Path], Sink]] = {"jsonl": JsonLines, "parquet": ParquetFile}
 
 
 class File(Model):
@@ -168,12 +137,18 @@ class Archive:
 
 
 def write_archive(
-    log: KafkaLog, folder: Path, span: Span, now_unix_nano: int, moved: Callable[[int], None]
+    log: KafkaLog,
+    folder: Path,
+    span: Span,
+    now_unix_nano: int,
+    moved: Callable[[int], None],
+    *,
+    kind: Format = "jsonl",
 ) -> Manifest:
     """Write what a log holds into a new folder; `moved` hears how many records more are done.
 
     Raises:
-        ConfigurationError: there is an archive already, or the folder cannot be written to.
+        ConfigurationError: there is an archive already, the folder cannot be written to, or the format needs an extra.
 
     """
     if (folder / MANIFEST).exists():
@@ -185,7 +160,7 @@ def write_archive(
         with ExitStack() as stack:
             for place, messages in log.messages():
                 if place not in writers:
-                    writers[place] = _Writer(stack, folder, place)
+                    writers[place] = _Writer(stack, folder, place, kind)
                 writers[place].write(messages)
                 moved(len(messages))
         manifest = Manifest(
@@ -230,18 +205,17 @@ def read_manifest(folder: Path) -> Manifest:
 class _Writer:
     """One file, and what the manifest says of it."""
 
-    def __init__(self, stack: ExitStack, folder: Path, place: Place) -> None:
+    def __init__(self, stack: ExitStack, folder: Path, place: Place, kind: Format) -> None:
         self._place = place
-        self._name = f"{place.topic}-{place.partition}.jsonl"
-        self._file: IO[bytes] = stack.enter_context((folder / self._name).open("wb"))
-        self._encoder = msgspec.json.Encoder()
+        self._name = f"{place.topic}-{place.partition}.{kind}"
+        self._sink = stack.enter_context(_SINKS[kind](folder / self._name))
         self._offsets: tuple[int, int] | None = None
         self._millis: tuple[int, int] = (0, 0)
         self._records = 0
 
     def write(self, messages: Iterable[Message]) -> None:
         lines = [line_of(message) for message in messages]
-        self._file.write(self._encoder.encode_lines(lines))
+        self._sink.write(lines)
         first = self._offsets[0] if self._offsets else lines[0].offset
         self._offsets = (first, lines[-1].offset)
         dated = [line.timestamp for line in lines if line.timestamp > 0]
@@ -263,52 +237,20 @@ class _Writer:
         )
 
 
-def line_of(message: Message) -> Line:
-    """Write a record down as it is."""
-    key, value = _written(message.key()), _written(message.value())
-    dated_by, millis = message.timestamp()
-    return Line(
-        topic=message.topic() or "",
-        partition=message.partition() or 0,
-        offset=message.offset() or 0,
-        timestamp=millis,
-        timestamp_type="LogAppendTime" if dated_by == TIMESTAMP_LOG_APPEND_TIME else "CreateTime",
-        key=key[0],
-        key_base64=key[1],
-        value=value[0],
-        value_base64=value[1],
-        headers=_headers(message.headers()),
-    )
-
-
-def _headers(held: Any) -> tuple[Header, ...]:  # declared as whatever a producer may be given; it is pairs, or None
-    return tuple(_header(name, value) for name, value in held or ())
-
-
-def _header(name: str, value: bytes | str | None) -> Header:
-    written = _written(value)
-    return Header(name, written[0], written[1])
-
-
-def _written(part: bytes | str | None) -> tuple[str | None, bytes | None]:
-    if part is None or isinstance(part, str):
-        return part, None
-    try:
-        return part.decode(), None
-    except UnicodeDecodeError:
-        return None, part
-
-
 def _chunks(path: Path, records: int) -> Iterator[list[Line]]:
-    decoder, seen = msgspec.json.Decoder(Line), 0
-    try:
-        with path.open("rb") as file:
-            while lines := [line for _, line in zip(range(BATCH_LINES), file, strict=False)]:
-                yield [decoder.decode(line) for line in lines]
-                seen += len(lines)
-    except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror or error}") from None
-    except msgspec.MsgspecError as error:
-        raise ConfigurationError(f"{path}: after line {seen}: {error}") from None
+    seen = 0
+    for lines in read_lines(path):
+        yield lines
+        seen += len(lines)
     if seen != records:
         raise ConfigurationError(f"{path} has {seen} records; its manifest says {records}")
+
+
+def read_lines(path: Path) -> Iterator[list[Line]]:
+    """Read a file of an archive in either format, some records at a time.
+
+    Raises:
+        ConfigurationError: it cannot be read.
+
+    """
+    return read_parquet(path) if path.suffix == ".parquet" else read_json_lines(path)

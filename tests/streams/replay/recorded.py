@@ -12,7 +12,8 @@ import msgspec
 from benchmarks.adversary.arc import Sent
 from benchmarks.adversary.world import T0, Weather, telemetry
 from schemas.topics import INCIDENT_PARTITIONS, SIGNALS
-from streams.replay.archive import MANIFEST, Archive, File, Line, Manifest
+from streams.replay.archive import MANIFEST, Archive, File, Manifest
+from streams.replay.line import Line
 from streams.replay.span import Place, Span
 
 RAW_PARTITIONS = 3

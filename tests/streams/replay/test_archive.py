@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from confluent_kafka import Producer
 
 from schemas.codec import encode
+from schemas.control import Control
 from schemas.errors import ConfigurationError
-from schemas.topics import RAW_LOGS, RAW_METRICS
+from schemas.topics import CONTROLS, RAW_LOGS, RAW_METRICS
 from streams.archived import read_records
 from streams.kafka_client import create_topics
-from streams.replay.archive import Archive, Header, Line, Manifest, write_archive
+from streams.replay.archive import Archive, Format, Manifest, read_lines, write_archive
 from streams.replay.kafka_log import KafkaLog, known_topics
+from streams.replay.line import Header, Line
+from streams.replay.parquet import GROUP_BYTES, ParquetFile
 from streams.replay.span import OffsetRange, Place, Span
 from streams.settings import KafkaSettings
 from tests.parts import Broker
@@ -23,6 +28,7 @@ from tests.streams.arc import T0, log, metric
 
 ARCHIVED_AT = 1_800_000_000_000_000_000
 EVERYTHING = Span()
+FORMATS: tuple[Format, ...] = ("jsonl", "parquet")
 HOSTILE: tuple[bytes | None, ...] = (
     None,
     b"",
@@ -45,10 +51,14 @@ def kafka(broker: Broker, topic_prefix: str) -> KafkaSettings:
 
 @pytest.fixture
 def write(kafka: KafkaSettings, tmp_path: Path) -> Write:
-    def do(span: Span = EVERYTHING, *names: str, folder: str = "archive") -> tuple[Path, Manifest]:
+    def do(
+        span: Span = EVERYTHING, *names: str, folder: str = "archive", kind: Format = "jsonl"
+    ) -> tuple[Path, Manifest]:
         path = tmp_path / folder
         moved: list[int] = []
-        made = write_archive(KafkaLog(kafka, known_topics(names), span), path, span, ARCHIVED_AT, moved.append)
+        made = write_archive(
+            KafkaLog(kafka, known_topics(names), span), path, span, ARCHIVED_AT, moved.append, kind=kind
+        )
         assert sum(moved) == made.records
         return path, made
 
@@ -70,12 +80,13 @@ def publish(kafka: KafkaSettings, topic: str, partition: int, values: tuple[byte
 
 
 def lines(path: Path) -> list[Line]:
-    return [msgspec.json.decode(line, type=Line) for line in path.read_bytes().splitlines()]
+    return [line for some in read_lines(path) for line in some]
 
 
-def test_every_byte_of_every_field_is_kept(kafka: KafkaSettings, write: Write) -> None:
+@pytest.mark.parametrize("kind", FORMATS)
+def test_every_byte_of_every_field_is_kept(kafka: KafkaSettings, write: Write, kind: Format) -> None:
     publish(kafka, "controls", 0, HOSTILE)
-    folder, manifest = write(EVERYTHING, "controls")
+    folder, manifest = write(EVERYTHING, "controls", kind=kind)
     (file,) = manifest.files
     kept = lines(folder / file.path)
     assert [line.value_bytes for line in kept] == list(HOSTILE)
@@ -92,10 +103,13 @@ def test_every_byte_of_every_field_is_kept(kafka: KafkaSettings, write: Write) -
     assert (file.first_offset, file.last_offset, file.records) == (0, len(HOSTILE) - 1, len(HOSTILE))
 
 
-def test_it_is_read_as_it_was_written_and_by_whoever_reads_histories(kafka: KafkaSettings, write: Write) -> None:
+@pytest.mark.parametrize("kind", FORMATS)
+def test_it_is_read_as_it_was_written_and_by_whoever_reads_histories(
+    kafka: KafkaSettings, write: Write, kind: Format
+) -> None:
     publish(kafka, RAW_LOGS.name, 1, tuple(encode(log(i)) for i in range(5)))
     publish(kafka, RAW_METRICS.name, 0, (encode(metric(1, 0.5)),))
-    folder, manifest = write()
+    folder, manifest = write(EVERYTHING, kind=kind)
     archive = Archive(folder, EVERYTHING)
     assert manifest == archive.manifest
     assert archive.partitions()[RAW_LOGS.name] == 4
@@ -103,6 +117,14 @@ def test_it_is_read_as_it_was_written_and_by_whoever_reads_histories(kafka: Kafk
     assert list(batch.values) == [encode(log(i)) for i in range(5)]
     assert (batch.topic, batch.partition, list(batch.offsets)) == (f"{kafka.topic_prefix}.raw.logs", 1, [0, 1, 2, 3, 4])
     assert len(list(read_records([folder / file.path for file in manifest.files]))) == 6
+
+
+def test_a_history_is_read_from_a_whole_archive_without_its_telemetry(kafka: KafkaSettings, write: Write) -> None:
+    publish(kafka, RAW_METRICS.name, 0, (encode(metric(1, 0.5)),))
+    said = Control(id="1", kind="resume", by="alice", time_unix_nano=T0)
+    publish(kafka, CONTROLS.name, 0, (encode(said),))
+    folder, _ = write(EVERYTHING, kind="parquet")
+    assert list(read_records([folder])) == [said]
 
 
 def test_offsets_and_times_choose_what_is_read(kafka: KafkaSettings, write: Write) -> None:
@@ -138,6 +160,36 @@ def test_a_truncated_or_unfinished_archive_is_refused(kafka: KafkaSettings, writ
         list(Archive(folder, EVERYTHING).batches({Place("controls", 0)}))
     with pytest.raises(ConfigurationError, match="no finished archive"):
         Archive(tmp_path / "nowhere", EVERYTHING)
+
+
+def test_a_parquet_file_is_refused_where_it_is_broken_or_somebody_elses(
+    kafka: KafkaSettings, write: Write, tmp_path: Path
+) -> None:
+    publish(kafka, "controls", 0, (b"0", b"1"))
+    folder, manifest = write(EVERYTHING, "controls", kind="parquet")
+    path = folder / manifest.files[0].path
+    path.write_bytes(path.read_bytes()[:-8])
+    with pytest.raises(ConfigurationError, match="controls-0"):
+        lines(path)
+    pq.write_table(pa.table({"value": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(ConfigurationError, match="its columns are others"):
+        lines(tmp_path / "other.parquet")
+
+
+def test_rows_are_grouped_so_that_no_more_than_a_group_is_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "raw.logs-0.parquet"
+    made = [Line("r.raw.logs", 0, i, T0 // 1_000_000, value="x" * 1000) for i in range(GROUP_BYTES // 1000 * 2 + 10)]
+    with ParquetFile(path) as file:
+        for line in made:
+            file.write([line])
+    assert pq.ParquetFile(path).num_row_groups == 3
+    assert lines(path) == made
+
+
+def test_without_pyarrow_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'reflexarc\[parquet\]'"):
+        ParquetFile(tmp_path / "raw.logs-0.parquet")
 
 
 def test_a_topic_that_does_not_exist_is_named() -> None:

@@ -15,7 +15,7 @@ from schemas.control import Control, ControlKind
 from schemas.envelope import NANOS
 from schemas.topics import CONTROLS, RAW_METRICS
 from streams.batch import Batch
-from streams.replay import archive as archives
+from streams.replay import line as archived_lines
 from streams.replay.archive import Archive
 from streams.replay.backtest import Backtest, Replayed
 from streams.replay.span import Place, Span
@@ -82,7 +82,7 @@ def test_any_interleaving_and_any_batches_say_the_same(
     tmp_path: Path, once: Replayed, monkeypatch: pytest.MonkeyPatch, seed: int, lines: int
 ) -> None:
     kept(tmp_path / "archive", bad_rollout())
-    monkeypatch.setattr(archives, "BATCH_LINES", lines)
+    monkeypatch.setattr(archived_lines, "BATCH_LINES", lines)
     assert written(Backtest(_Shuffled(tmp_path / "archive", seed)).play(AUTONOMOUS)) == written(once)
 
 
