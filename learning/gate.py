@@ -1,12 +1,12 @@
 """The gate: a candidate goes live only if a backtest shows it is worse in nothing that is guarded, and better in one.
 
-Called by `reflexarc learn` and `reflexarc models judge`. Pure. Figures come from whoever runs the backtest; what is
-not measured on both sides was not proved, and does not pass.
+Called by `reflexarc learn` and `reflexarc models judge`. Pure. Figures come from whoever runs the backtest
+(`streams.replay.trial`); what is not measured on both sides was not proved, and does not pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from schemas.envelope import Model
 
@@ -35,6 +35,12 @@ def judge(live: Figures, candidate: Figures) -> Ruling:
     if not better:
         return Ruling(passed=False, reason="no guarded figure is better")
     return Ruling(passed=True, reason=f"better: {_told(better, live, candidate)}; none worse")
+
+
+def best(figures: Sequence[Figures]) -> int:
+    """Choose of candidates that passed: least harm first, then least missed, then fewest false. The first of equals."""
+    ranked = [(one["harmful_proposals"], one["missed_incidents"], one["false_positive_rate"]) for one in figures]
+    return ranked.index(min(ranked))
 
 
 def _told(names: list[str], live: Figures, candidate: Figures) -> str:

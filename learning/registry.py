@@ -19,6 +19,8 @@ from schemas.model import ModelVersion, Status
 LIVE = "live.json"
 # The kind whose parameters are settings of the policy.
 POLICY_THRESHOLDS = "policy-thresholds"
+# The kind whose parameters are settings of detection and correlation.
+DETECTION_THRESHOLDS = "detection-thresholds"
 
 
 class Registry:

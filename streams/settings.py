@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,11 +25,14 @@ from pydantic_settings import (
 from actions.connectors.settings import ConnectorsSettings
 from actions.forensics import ForensicsSettings
 from actions.settings import PolicySettings
-from learning.registry import POLICY_THRESHOLDS, live_file, read
+from learning.registry import DETECTION_THRESHOLDS, POLICY_THRESHOLDS, live_file, read
 from schemas.errors import ConfigurationError
 
-# What a learnt model may set; anything else in it is passed over.
-LEARNT = frozenset({"policy.min_confidence"})
+# What a learnt model of each kind may set; anything else in it is passed over.
+LEARNT: Mapping[str, frozenset[str]] = {
+    POLICY_THRESHOLDS: frozenset({"policy.min_confidence"}),
+    DETECTION_THRESHOLDS: frozenset({"detect.false_signals_per_day", "correlate.lone_wait_seconds"}),
+}
 
 Seconds = Annotated[float, Field(gt=0)]
 
@@ -200,15 +204,65 @@ class LearntSource(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         said = self.current_state.get("learn") or {}
         folder = said.get("registry") if isinstance(said, dict) else said.registry
-        path = live_file(Path(folder or LearnSettings().registry), POLICY_THRESHOLDS)
-        if not path.exists():
-            return {}
         found: dict[str, Any] = {}
-        for name, value in read(path).parameters.items():
-            if name in LEARNT:
-                group, _, field = name.partition(".")
-                found.setdefault(group, {})[field] = value
+        for kind in LEARNT:
+            path = live_file(Path(folder or LearnSettings().registry), kind)
+            if path.exists():
+                for group, learnt in _learnt(kind, read(path).parameters).items():
+                    found.setdefault(group, {}).update(learnt)
         return found
+
+
+class Spoken(Settings):
+    """What people have set, without what was learnt."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        sources = (init_settings, env_settings, dotenv_settings, file_secret_settings)
+        return super().settings_customise_sources(settings_cls, *sources)[:-1]
+
+
+def pinned() -> frozenset[str]:
+    """Name the settings that could be learnt, but that people have set."""
+    spoken = Spoken()
+    names = (name for kind in LEARNT.values() for name in kind)
+    return frozenset(name for name in names if _field(name) in getattr(spoken, _group(name)).model_fields_set)
+
+
+def value_of(settings: Settings, name: str) -> Any:
+    """Look a setting up by its name, as `detect.window`."""
+    return getattr(getattr(settings, _group(name)), _field(name))
+
+
+def with_learnt(settings: Settings, kind: str, parameters: Mapping[str, Any]) -> Settings:
+    """Give the settings as a model of some kind would make them."""
+    learnt = _learnt(kind, parameters)
+    changes = {group: getattr(settings, group).model_copy(update=fields) for group, fields in learnt.items()}
+    return settings.model_copy(update=changes)
+
+
+def _learnt(kind: str, parameters: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Sort what a model may set by groups."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, value in parameters.items():
+        if name in LEARNT.get(kind, ()):
+            found.setdefault(_group(name), {})[_field(name)] = value
+    return found
+
+
+def _group(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _field(name: str) -> str:
+    return name.partition(".")[2]
 
 
 def config_path() -> Path | None:

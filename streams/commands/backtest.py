@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,10 +25,7 @@ if TYPE_CHECKING:
     from streams.replay.backtest import Backtest
     from streams.replay.compare import Comparison
     from streams.replay.figures import Figures
-    from streams.replay.span import Span
 
-# A process more takes a second or two to start, as long as some hundred thousand records.
-RECORDS_PER_PROCESS = 1_000_000
 SHOWN = 20
 
 
@@ -57,7 +52,8 @@ def backtest(
     workers: Annotated[int, typer.Option(min=0, help="Processes that detect; 0: as many as pay.")] = 0,
 ) -> None:
     """Play recorded topics through the arc as fast as possible; nothing is published, nothing is executed."""
-    from streams.histories import read_history  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.commands.recording import recorded, workers_that_pay  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.histories import read_history  # noqa: PLC0415
     from streams.replay.backtest import Backtest  # noqa: PLC0415
     from streams.replay.compare import compare as tell_apart  # noqa: PLC0415
     from streams.replay.page import page  # noqa: PLC0415
@@ -67,8 +63,9 @@ def backtest(
     settings = load_settings()
     other = None if compare is None else load_settings(compare)
     truth = None if labels is None else read_history([labels])
-    with _recorded(archive, settings, meant) as recording, _bar(recording, settings, other) as moved:
-        test = Backtest(recording, workers=workers or _that_pay(recording), moved=moved)
+    folders = [] if archive is None else [archive]
+    with recorded(folders, settings, meant) as (recording,), _bar(recording, settings, other) as moved:
+        test = Backtest(recording, workers=workers or workers_that_pay(recording), moved=moved)
         mine = _measured(test, settings, truth, baseline_minutes)
         theirs = None if other is None else tell_apart(mine, _measured(test, other, truth, baseline_minutes))
     if html is not None:
@@ -85,38 +82,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 @contextmanager
-def _recorded(folder: Path | None, settings: Settings, span: Span) -> Iterator[Archive]:
-    """Open an archive, or make one of the topics, so that all that is played is played from the same records."""
-    from streams.progress import progress_bar  # noqa: PLC0415
-    from streams.replay.arc import TOLD  # noqa: PLC0415
-    from streams.replay.archive import (  # noqa: PLC0415
-        RAW,
-        Archive,
-        write_archive,
-    )
-    from streams.replay.kafka_log import KafkaLog  # noqa: PLC0415
-
-    if folder is not None:
-        yield Archive(folder, span)
-        return
-    with tempfile.TemporaryDirectory(prefix="reflexarc-backtest-") as scratch:
-        log = KafkaLog(settings.kafka, RAW | TOLD, span)
-        with progress_bar("read", log.size()) as moved:
-            write_archive(log, Path(scratch), span, time.time_ns(), moved)
-        yield Archive(Path(scratch), span)
-
-
-@contextmanager
 def _bar(recording: Archive, settings: Settings, other: Settings | None) -> Iterator[Callable[[int], None]]:
     from streams.progress import progress_bar  # noqa: PLC0415
 
     rounds = 1 if other is None or other.detect == settings.detect else 2
     with progress_bar("play", rounds * recording.raw_records) as moved:
         yield moved
-
-
-def _that_pay(recording: Archive) -> int:
-    return min(os.cpu_count() or 1, 1 + recording.raw_records // RECORDS_PER_PROCESS)
 
 
 def _measured(test: Backtest, settings: Settings, truth: list[Occurrence] | None, baseline_minutes: float) -> Figures:

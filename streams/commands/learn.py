@@ -1,48 +1,90 @@
-"""Commands that learn: say what was right, build a candidate, put it to the gate, roll back what is live."""
+"""Commands that learn: say what was right, build candidates, and put them to the gate."""
 
 from __future__ import annotations
 
-import asyncio
-import getpass
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import contextmanager
 from importlib.metadata import version as version_of
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import orjson
 import typer
-from rich.table import Table
-from rich.text import Text
 
-from schemas.errors import ConfigurationError, PermanentError
+from schemas.errors import PermanentError
+from streams.commands.archive import Since, Until
+from streams.commands.models import ID_LENGTH, By, parameters_of, publish, registry_of
 from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from learning.candidates import Candidate
     from learning.lessons import FalseAlarms, Lesson
     from learning.registry import Registry
     from learning.thresholds import Built
     from schemas.model import ModelVersion
+    from streams.replay.archive import Archive
 
 _HOUR = 3600.0
-_ID_LENGTH = 8
-_STYLES = {"live": "bold green", "rejected": "red", "withdrawn": "red", "candidate": "yellow"}
-By = Annotated[str | None, typer.Option(help="Who says so; the user logged in here by default.")]
-ModelId = Annotated[str, typer.Argument(help="Id of the model, or how it begins.")]
-FiguresFile = Annotated[Path, typer.Option(help="JSON of its backtest: guarded figures by name.", exists=True)]
+Archives = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--archive",
+        metavar="DIR",
+        help="Play this archive; may be repeated: incidents, quiet periods.",
+        exists=True,
+        file_okay=False,
+    ),
+]
+Labels = Annotated[
+    list[Path] | None,
+    typer.Option("--labels", help="What really happened in the recordings; may be repeated.", exists=True),
+]
 
-models = typer.Typer(help="Versions of what was learnt, and which is live.", no_args_is_help=True)
+
+class Recordings(NamedTuple):
+    """What candidates are to be played on; nothing named: lessons alone are judged."""
+
+    archives: tuple[Path, ...]
+    since: str | None
+    until: str | None
+    labels: tuple[Path, ...]
+
+    @property
+    def named(self) -> bool:
+        return bool(self.archives or self.since or self.until)
+
+
+class Learnt(NamedTuple):
+    """What came of it."""
+
+    versions: list[ModelVersion]
+    why_not: str
+    lessons: Sequence[Lesson]
 
 
 def learn(
     *,
+    archive: Archives = None,
+    since: Since = None,
+    until: Until = None,
+    labels: Labels = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Keep nothing, change nothing.")] = False,
     every: Annotated[float | None, typer.Option(min=0.01, help="Again and again, after so many hours.")] = None,
     json: Annotated[bool, typer.Option("--json", help="As JSON, with every detector's false alarms.")] = False,
 ) -> None:
-    """Build a candidate from what people said of incidents; it goes live only if the gate lets it."""
+    """Build candidates; one goes live only if the gate lets it.
+
+    With --archive, --from or --until, what is live and each candidate play the same recordings side by side. Without,
+    one candidate is built from what people said of incidents, and judged by what they said last.
+    """
+    recordings = Recordings(tuple(archive or ()), since, until, tuple(labels or ()))
+    if recordings.labels and not recordings.named:
+        raise PermanentError("--labels says what happened in recordings: name them by --archive, --from or --until")
     while True:
-        _learn_once(load_settings(), dry_run=dry_run, json=json)
+        _learn_once(load_settings(), recordings, dry_run=dry_run, json=json)
         if every is None:
             return
         time.sleep(every * _HOUR)
@@ -72,80 +114,104 @@ def feedback(
     say("feedback", by, note, **about, verdict=verdict, label=label, playbook=better)
 
 
-@models.command(name="list")
-def list_models(
-    *, json: Annotated[bool, typer.Option("--json", help="As JSON, with figures and parameters.")] = False
-) -> None:
-    """List all versions, the newest first."""
-    from streams.present import screen  # noqa: PLC0415
-
-    found = _registry(load_settings()).versions()
-    if json:
-        typer.echo(orjson.dumps([one.model_dump(mode="json") for one in found], option=orjson.OPT_INDENT_2))
-    else:
-        screen().print(_table(found) if found else "Nothing has been learnt yet.")
-
-
-@models.command()
-def rollback(
-    model: Annotated[str | None, typer.Argument(help="Id of an earlier model; none: the shipped settings.")] = None,
-    by: By = None,
-) -> None:
-    """Make an earlier model live again, or the shipped settings. Processes take it up when they start."""
-    from learning.registry import POLICY_THRESHOLDS  # noqa: PLC0415
-
-    settings = load_settings()
-    registry, now, person = _registry(settings), time.time_ns(), by or getpass.getuser()
-    changed = (
-        registry.retire(POLICY_THRESHOLDS, by=person, now_unix_nano=now)
-        if model is None
-        else registry.rollback(registry.find(model), by=person, now_unix_nano=now)
-    )
-    _publish(settings, changed)
-    typer.echo("\n".join(f"{one.id[:_ID_LENGTH]} {one.status}: {one.reason}" for one in changed))
-
-
-@models.command(name="judge")
-def judge_model(model: ModelId, *, live: FiguresFile, candidate: FiguresFile) -> None:
-    """Put a kept candidate to the gate again, with the figures of a backtest of it and of what is live."""
-    from learning.gate import judge  # noqa: PLC0415
-
-    settings = load_settings()
-    registry = _registry(settings)
-    found = registry.find(model)
-    if found.status not in {"candidate", "rejected"}:
-        raise PermanentError(f"model {found.id} is {found.status}; only a candidate can be judged")
-    figures, mine = _figures(live), _figures(candidate)
-    ruling = judge(figures, mine)
-    status = "live" if ruling.passed else "rejected"
-    update = {"status": status, "reason": ruling.reason, "changed_unix_nano": time.time_ns()}
-    _publish(settings, registry.add(found.model_copy(update={**update, "figures": mine, "live_figures": figures})))
-    typer.echo(f"{found.id[:_ID_LENGTH]} {status}: {ruling.reason}")
-
-
 def add_to(app: typer.Typer) -> None:
     """Register these commands."""
     app.command()(learn)
     app.command()(feedback)
-    app.add_typer(models, name="models")
 
 
-def _learn_once(settings: Settings, *, dry_run: bool, json: bool) -> None:
-    from actions.catalog import load  # noqa: PLC0415
-    from learning.lessons import false_alarms, tempered  # noqa: PLC0415
-    from learning.thresholds import build  # noqa: PLC0415
+def _learn_once(settings: Settings, recordings: Recordings, *, dry_run: bool, json: bool) -> None:
+    from learning.lessons import false_alarms  # noqa: PLC0415
+
+    registry = registry_of(settings)
+    learnt = _played(settings, registry, recordings) if recordings.named else _told(settings, registry)
+    if not dry_run:
+        for one in learnt.versions:
+            publish(settings, registry.add(one))
+    _say(learnt, false_alarms(learnt.lessons), json=json)
+
+
+def _told(settings: Settings, registry: Registry) -> Learnt:
+    """Learn from what people said, and from nothing else."""
     from streams.commands.recall import recall  # noqa: PLC0415
     from streams.outcome_to_lesson import Lessons  # noqa: PLC0415
 
-    told = recall(settings, Lessons.lessons)
+    lessons = recall(settings, Lessons.lessons)
+    built = _built(settings, lessons)
+    if isinstance(built, str):
+        return Learnt([], built, lessons)
+    return Learnt([_judged(built, registry, time.time_ns())], "", lessons)
+
+
+def _played(settings: Settings, registry: Registry, asked: Recordings) -> Learnt:
+    """Learn from recordings: every candidate plays them beside what is live."""
+    from actions.catalog import load  # noqa: PLC0415
+    from streams.commands.recall import recall  # noqa: PLC0415
+    from streams.commands.recording import recorded, workers_that_pay  # noqa: PLC0415
+    from streams.histories import read_history  # noqa: PLC0415
+    from streams.outcome_to_lesson import Lessons  # noqa: PLC0415
+    from streams.replay.backtest import Backtest  # noqa: PLC0415
+    from streams.replay.span import span  # noqa: PLC0415
+    from streams.replay.trial import Trial, data_range, recorded_lessons, versions  # noqa: PLC0415
+
+    meant = span(asked.since, asked.until, (), time.time_ns() // 1_000_000)
+    truth = read_history(asked.labels) if asked.labels else None
+    serves = {playbook.name: playbook.serves.classes for playbook in load()}
+    with recorded(asked.archives, settings, meant) as archives:
+        lessons = recorded_lessons(archives) if asked.archives else recall(settings, Lessons.lessons)
+        found = _candidates(settings, registry, lessons)
+        if not found:
+            return Learnt([], "people have set, or rolled back, all that could be tried", lessons)
+        with _bar(archives, settings, found) as moved:
+            tests = [Backtest(one, workers=workers_that_pay(one), moved=moved) for one in archives]
+            live, tried = Trial(tests, truth, serves).judge(settings, found)
+        made = versions(live, tried, data_range(archives), version_of("reflexarc"), time.time_ns())
+    return Learnt(made, "", lessons)
+
+
+def _candidates(settings: Settings, registry: Registry, lessons: Sequence[Lesson]) -> list[Candidate]:
+    """List what may be tried: steps of every threshold, and what lessons ask for; nothing that people rolled back."""
+    from learning.candidates import Candidate, candidates  # noqa: PLC0415
+    from learning.registry import POLICY_THRESHOLDS  # noqa: PLC0415
+    from streams.settings import LEARNT, pinned, value_of  # noqa: PLC0415
+
+    now = {name: value_of(settings, name) for names in LEARNT.values() for name in names}
+    live = {kind: one.parameters for kind in LEARNT if (one := registry.live(kind)) is not None}
+    found = list(candidates(now, live, pinned()))
+    built = _built(settings, lessons)
+    if not isinstance(built, str):
+        found.append(Candidate(POLICY_THRESHOLDS, {**live.get(POLICY_THRESHOLDS, {}), **built.parameters}))
+    return [
+        one
+        for at, one in enumerate(found)
+        if one not in found[:at] and not registry.is_withdrawn(one.kind, one.parameters)
+    ]
+
+
+@contextmanager
+def _bar(
+    archives: Sequence[Archive], settings: Settings, candidates: Sequence[Candidate]
+) -> Iterator[Callable[[int], None]]:
+    from streams.progress import progress_bar  # noqa: PLC0415
+    from streams.settings import with_learnt  # noqa: PLC0415
+
+    # Detection takes nearly all of the time, and is played once for all that share its settings.
+    played = [settings, *(with_learnt(settings, one.kind, one.parameters) for one in candidates)]
+    rounds = len({one.detect.model_dump_json() for one in played})
+    with progress_bar("play", rounds * sum(one.raw_records for one in archives)) as moved:
+        yield moved
+
+
+def _built(settings: Settings, lessons: Sequence[Lesson]) -> Built | str:
+    from actions.catalog import load  # noqa: PLC0415
+    from learning.lessons import tempered  # noqa: PLC0415
+    from learning.thresholds import CONFIDENCE, build  # noqa: PLC0415
+    from streams.settings import pinned  # noqa: PLC0415
+
+    if CONFIDENCE in pinned():
+        return f"{CONFIDENCE} was set by people: a variable or a settings file says it"
     served = {label for playbook in load() for label in playbook.serves.classes}
-    built = build(tempered(told), settings.policy, served)
-    registry = _registry(settings)
-    made = None if isinstance(built, str) else _judged(built, registry, time.time_ns())
-    alarms = false_alarms(told)
-    if made is not None and not dry_run:
-        _publish(settings, registry.add(made))
-    _say(made, str(built), told, alarms, json=json)
+    return build(tempered(lessons), settings.policy, served)
 
 
 def _judged(built: Built, registry: Registry, now: int) -> ModelVersion:
@@ -171,72 +237,22 @@ def _judged(built: Built, registry: Registry, now: int) -> ModelVersion:
     )
 
 
-def _say(
-    made: ModelVersion | None, why_not: str, told: Sequence[Lesson], alarms: Sequence[FalseAlarms], *, json: bool
-) -> None:
+def _say(learnt: Learnt, alarms: Sequence[FalseAlarms], *, json: bool) -> None:
     if json:
+        live = next((one for one in learnt.versions if one.status == "live"), None)
         document = {
-            "lessons": len(told),
-            "model": None if made is None else made.model_dump(mode="json"),
-            "reason": why_not if made is None else made.reason,
+            "lessons": len(learnt.lessons),
+            "model": None if live is None else live.model_dump(mode="json"),
+            "reason": learnt.why_not if live is None else live.reason,
+            "tried": [one.model_dump(mode="json") for one in learnt.versions],
             "false_alarms": [one.model_dump() for one in alarms],
         }
         typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
         return
-    if made is None:
-        typer.echo(f"No candidate: {why_not}.")
-    else:
-        typer.echo(f"{made.id[:_ID_LENGTH]} {made.status}: {made.parameters}: {made.reason}")
+    if not learnt.versions:
+        typer.echo(f"No candidate: {learnt.why_not}.")
+    for made in learnt.versions:
+        typer.echo(f"{made.id[:ID_LENGTH]} {made.status}: {parameters_of(made.parameters)}: {made.reason}")
     for one in alarms[:10]:
         if one.false:
             typer.echo(f"{one.environment}/{one.service} {one.detector} {one.name}: false {one.false_share}")
-
-
-def _registry(settings: Settings) -> Registry:
-    from learning.registry import Registry  # noqa: PLC0415
-
-    return Registry(settings.learn.registry)
-
-
-def _publish(settings: Settings, changed: Iterable[ModelVersion]) -> None:
-    from schemas.codec import encode  # noqa: PLC0415
-    from schemas.topics import MODELS  # noqa: PLC0415
-    from streams.publisher import Message, publish_once  # noqa: PLC0415
-
-    topic = MODELS.full_name(settings.kafka.topic_prefix)
-    messages = [Message(topic, f"{one.kind}/{one.id}".encode(), encode(one)) for one in changed]
-    asyncio.run(publish_once(settings.kafka, messages))
-
-
-def _figures(path: Path) -> dict[str, float]:
-    """Read figures: numbers by name, at the top or under `figures`."""
-    try:
-        document: Any = orjson.loads(path.read_bytes())
-        held = document.get("figures", document)
-        return {name: float(value) for name, value in held.items() if isinstance(value, (int, float))}
-    except (OSError, orjson.JSONDecodeError, AttributeError) as error:
-        raise ConfigurationError(f"{path}: no figures by name: {error}") from None
-
-
-def _table(found: Sequence[ModelVersion]) -> Table:
-    from streams.present import moment  # noqa: PLC0415
-
-    table = Table(box=None, header_style="dim", pad_edge=False)
-    for column in ("id", "kind", "built (UTC)", "status", "sets", "records", "code", "because"):
-        table.add_column(column)
-    for one in found:
-        table.add_row(
-            one.id[:_ID_LENGTH],
-            one.kind,
-            moment(one.built_unix_nano),
-            Text(one.status, style=_STYLES.get(one.status, "")),
-            Text(_parameters(one.parameters)),
-            str(one.data.records),
-            one.code_version,
-            Text(one.reason),
-        )
-    return table
-
-
-def _parameters(parameters: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {value}" for name, value in parameters.items())[:80]

@@ -26,7 +26,7 @@ from streams.batch import Batch
 from streams.replay.arc import Heard, Made, play
 from streams.replay.slices import Slices
 from streams.replay.span import Place
-from streams.settings import LEARNT, Settings
+from streams.settings import Settings, with_learnt
 from streams.tail import Seen
 
 Rebuilt = Literal["same", "other", "not rebuilt"]
@@ -100,8 +100,7 @@ def _settings_of(decisions: Sequence[Decision], seen: Sequence[Seen], settings: 
     if _policy_version(settings) == wanted:
         return settings, f"policy and playbooks as today: {wanted}"
     for model in sorted(_live_at(at, seen), key=lambda one: -one.built_unix_nano):
-        learnt = {name.partition(".")[2]: value for name, value in model.parameters.items() if name in LEARNT}
-        then = settings.model_copy(update={"policy": settings.policy.model_copy(update=learnt)})
+        then = with_learnt(settings, model.kind, model.parameters)
         if _policy_version(then) == wanted:
             return then, f"policy and playbooks of that day: {wanted}, with model {model.id}"
     return settings, (

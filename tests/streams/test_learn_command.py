@@ -12,8 +12,10 @@ import pytest
 from typer.testing import CliRunner
 
 from actions.ledger import connect
+from benchmarks.adversary.world import FAULT_AT, at
 from learning.lessons import Lesson
 from schemas.codec import encode
+from schemas.envelope import NANOS
 from schemas.model import ModelVersion
 from schemas.topics import CONTROLS, INCIDENTS, MODELS
 from streams.cli import app
@@ -26,6 +28,7 @@ from streams.tail import Tail
 from tests.console.records import incident
 from tests.learning.lessons import told
 from tests.parts import Broker
+from tests.streams.replay.recorded import kept, slow_instance
 
 pytestmark = pytest.mark.integration
 
@@ -93,6 +96,23 @@ def test_a_candidate_is_learnt_goes_live_and_is_rolled_back(
     assert "live: better: missed_incidents 0.1 -> 0" in judged
     assert [one.status for one in on_topic(kafka)] == ["live", "withdrawn", "rejected", "live"]
     assert json.loads(run("models", "list", "--json"))[0]["id"] == identity
+
+
+def test_what_a_recording_shows_to_be_better_goes_live_and_is_rolled_back(kafka: KafkaSettings, tmp_path: Path) -> None:
+    kept(tmp_path / "missed", slow_instance(FAULT_AT, FAULT_AT + 25))
+    began = at(FAULT_AT) // NANOS
+    (tmp_path / "happened.csv").write_text(
+        f"id,service,environment,started,ended\n1,checkout,prod,{began},{began + 25}"
+    )
+    told = run("learn", "--archive", "missed", "--labels", "happened.csv")
+    assert "live: correlate.lone_wait_seconds = 20.0: better: missed_incidents 1 -> 0; none worse" in told
+    assert load_settings().correlate.lone_wait_seconds == 20.0
+    kept_now = on_topic(kafka)
+    assert [one.status for one in kept_now].count("live") == 1
+    assert len(kept_now) == len(told.splitlines())
+    assert "withdrawn" in run("models", "rollback")
+    assert load_settings().correlate.lone_wait_seconds == 30.0
+    assert "no model is live" in str(CliRunner().invoke(app, ["models", "rollback"]).exception)
 
 
 def test_feedback_names_its_incident_and_goes_to_its_scope(kafka: KafkaSettings) -> None:

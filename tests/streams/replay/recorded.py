@@ -10,8 +10,10 @@ from zlib import crc32
 import msgspec
 
 from benchmarks.adversary.arc import Sent
-from benchmarks.adversary.world import T0, Weather, telemetry
-from schemas.topics import INCIDENT_PARTITIONS, SIGNALS
+from benchmarks.adversary.world import INSTANCES, T0, Weather, at, telemetry
+from schemas.codec import encode
+from schemas.raw import MetricBlock
+from schemas.topics import INCIDENT_PARTITIONS, RAW_METRICS, SIGNALS
 from streams.replay.archive import MANIFEST, Archive, File, Manifest
 from streams.replay.line import Line
 from streams.replay.span import Place, Span
@@ -71,3 +73,20 @@ def _file(folder: Path, place: Place, lines: list[Line]) -> File:
         first_millis=min(times),
         last_millis=max(times),
     )
+
+
+def slow_instance(begin: float, end: float, seed: int = 1) -> list[Sent]:
+    """Record a calm service; one instance is slow for a while, after the usual time of the fault."""
+    hurt = iter([one for one in telemetry(Weather(), seed) if one.topic is RAW_METRICS])
+    return [
+        _slowed(one, next(hurt), begin, end) if one.topic is RAW_METRICS else one
+        for one in telemetry(Weather(fault=False), seed)
+    ]
+
+
+def _slowed(calm: Sent, hurt: Sent, begin: float, end: float) -> Sent:
+    block, slow = (MetricBlock.model_validate_json(one.value) for one in (calm, hurt))
+    if block.resource["service.instance.id"] != INSTANCES[0] or not at(begin) <= block.time_unix_nano[0] < at(end):
+        return calm
+    # The first series is how long requests take.
+    return calm._replace(value=encode(block.model_copy(update={"value": (slow.value[0], *block.value[1:])})))
