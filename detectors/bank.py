@@ -54,6 +54,7 @@ class Kind(IntEnum):
     GAUGE = 0  # their mean
     COUNTER = 1  # increase per second since the tick before; a decrease is a reset, not a negative rate
     COUNT = 2  # their sum; a tick without samples counts zero, because silence of events is a fact
+    MENTIONS = 3  # a count of which only more than usual is abnormal: what is no longer said here may be said elsewhere
 
 
 class Change(IntEnum):
@@ -172,7 +173,7 @@ class SeriesBank:
         self.closed = -1  # ticks below this are closed; -1: nothing seen yet
         self.late = 0
         self._open: dict[int, _OpenTick] = {}
-        self._counts: Ints = np.zeros(0, np.int64)  # rows of kind COUNT, for zero filling
+        self._counts: Ints = np.zeros(0, np.int64)  # rows that count, for zero filling
         self._sample = -1  # the last sample before the tick being closed
 
     @property
@@ -180,8 +181,16 @@ class SeriesBank:
         """Event time up to which everything has been judged; 0 before the first record."""
         return max(0, self.high - self.settings.lateness_nanos)
 
-    def admit(self, rows: Ints, kinds: NDArray[np.int8]) -> None:
-        """Give `rows` to new series of these kinds; what the rows knew before is gone."""
+    def admit(self, rows: Ints, kinds: NDArray[np.int8], zeros: Ints | None = None) -> None:
+        """Give `rows` to new series of these kinds; what the rows knew before is gone.
+
+        Args:
+            rows: `[n]` rows of the series.
+            kinds: `[n]` how the samples of a tick become one number.
+            zeros: `[n]` for how many ticks each is known to have been zero: an event that was never heard of something
+                that was listened to has a history. None: nothing is known of any.
+
+        """
         if not len(rows):
             return
         window = self.settings.window
@@ -191,7 +200,10 @@ class SeriesBank:
             self.columns = grown
         self.columns.assign(rows, Columns.blank(1, window))
         self.columns.kind[rows] = kinds
-        self._counts = np.flatnonzero(self.columns.kind == Kind.COUNT)
+        if zeros is not None:
+            self.columns.filled[rows] = np.minimum(zeros, window)
+            self._refresh(rows[zeros >= self.settings.warmup])
+        self._counts = np.flatnonzero(self.columns.kind >= Kind.COUNT)
 
     def idle_since(self, tick: int) -> Ints:
         """Rows that were in use and have had no sample since `tick`."""
@@ -201,7 +213,7 @@ class SeriesBank:
     def forget(self, rows: Ints) -> None:
         """Take `rows` out of use."""
         self.columns.assign(rows, Columns.blank(1, self.settings.window))
-        self._counts = np.flatnonzero(self.columns.kind == Kind.COUNT)
+        self._counts = np.flatnonzero(self.columns.kind >= Kind.COUNT)
 
     def open_samples(self) -> tuple[Ints, Ints, Floats]:
         """Series, time and value of the samples whose ticks are still open, in the order in which they were read."""
@@ -217,7 +229,7 @@ class SeriesBank:
     ) -> None:
         """Go on from where another bank was: its public state and its `open_samples`."""
         self.columns, self.high, self.closed, self.late = columns, high, closed, late
-        self._counts = np.flatnonzero(columns.kind == Kind.COUNT)
+        self._counts = np.flatnonzero(columns.kind >= Kind.COUNT)
         self._open = {}
         self._keep(*samples)
 
@@ -340,7 +352,7 @@ class SeriesBank:
         total = np.bincount(inverse, weights=value, minlength=len(rows))
         c = self.columns
         kind = c.kind[rows]
-        values = np.where(kind == Kind.COUNT, total, total / np.maximum(number, 1))
+        values = np.where(kind >= Kind.COUNT, total, total / np.maximum(number, 1))
         c.density[rows] += 0.125 * (number.astype(np.float32) - c.density[rows])
         last = np.zeros(len(rows), np.int64)
         last[inverse] = np.arange(len(inverse))  # of repeated indices the last assignment stands
@@ -374,6 +386,7 @@ class SeriesBank:
     def _judge(self, rows: Ints, values: Floats, tick: int) -> Iterator[Verdict]:
         c = self.columns
         raw = evidence.decades((values - c.centre[rows]) / c.scale[rows])
+        raw[(c.kind[rows] == Kind.MENTIONS) & (values <= c.centre[rows])] = 0.0
         surprise = evidence.calibrate(raw, c.looks[rows], c.entered[rows], c.excess[rows])
         limit = np.where(c.spread[rows], evidence.MAX_DECADES, evidence.MAX_DECADES_WITHOUT_SPREAD)
         surprise = np.minimum(surprise, limit)

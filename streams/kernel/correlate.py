@@ -4,7 +4,8 @@ One `Correlator` serves one partition of the signals topic; every scope (environ
 Signals are released in event-time order behind the watermark, by the place that their source gave them, so that
 incidents do not depend on how the sources interleaved. The rules:
 
-* An incident opens when at least two independent subjects of a scope fire: on two instances, or under two names.
+* An incident opens when at least two independent subjects of a scope fire: on two instances, or under two names (all
+  logs of an instance count as one).
   An alert of another system opens one after `group_wait`; a lone series only after `lone_wait`.
 * It is revised when its class changes, and otherwise at most every `group_interval`. Within that interval a storm is
   looked at again only when it has grown by a sixteenth: judging every signal of it anew would cost more with each.
@@ -259,7 +260,7 @@ class Correlator:
     def _opens_at(self, scope: Scope) -> int:
         """Event time at which this evidence suffices to open an incident."""
         active = list(scope.active.values())
-        if len({s.entity.instance for s in active}) > 1 or len({(s.kind, s.name) for s in active}) > 1:
+        if len({s.entity.instance for s in active}) > 1 or len({_witness(s) for s in active}) > 1:
             return 0
         if any(s.kind == "alert" for s in active):
             return min(s.time_unix_nano for s in active) + self.rules.group_wait
@@ -291,6 +292,11 @@ class Correlator:
             signal_count=scope.joined,
             active_subjects=tuple(sorted(scope.active)),
         )
+
+
+def _witness(signal: Signal) -> tuple[str, str]:
+    """Who says it: all that one instance writes into its log is one witness, however many templates it fills."""
+    return (signal.kind, "" if signal.kind == "log" else signal.name)
 
 
 def _has_grown(scope: Scope) -> bool:

@@ -1,19 +1,24 @@
-"""Raw logs to signals: error counts judged like any series, and changes noted as they happen.
+"""Raw logs to signals: counts of errors and of each template judged like any series, changes noted as they happen.
 
 One kernel per partition of the raw logs. Every log record registers its entity, so that an entity that has said
-something without an error has a history of zeros; records of severity ERROR and above count one. A structured
-`deployment.*` event is a change: not a fault, but the first suspect of what follows.
+something without an error has a history of zeros; records of severity ERROR and above count one. Besides, each template
+of lines is counted per entity. A warning or error that was never heard of a service comes with as many zeros as the
+service was listened to without it, so that it is judged from its first line on; what is milder has to be known for a
+while first, because new versions say new things. A structured `deployment.*` event is a change: not a fault, but the
+first suspect of what follows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
-from detectors.bank import Kind, Verdict
+from detectors.bank import Change, Kind, Verdict
+from detectors.log_templates import ERROR_SEVERITY, Band, TemplateMiner
 from schemas.envelope import NANOS, AttributeValue, Entity, content_id
 from schemas.signal import Signal, signal_id
 from schemas.topics import RAW_LOGS, SIGNALS, Topic
@@ -24,10 +29,32 @@ from streams.kernel.base import Emit, Output, Records, letter
 from streams.kernel.detect import MODEL_VERSION, STAGE, DetectRules, SeriesDetect, explain
 from streams.kernel.text import one_line
 
+# Of all errors together, and of one template of them: the same evidence under the same name.
 ERROR_COUNT = "log.error.count"
-# OpenTelemetry: 17 to 20 is ERROR, above is FATAL.
-ERROR_SEVERITY = 17
+RECORD_COUNT = "log.record.count"
+TEMPLATE = "log.template"
 CHANGES = ("deployment.",)
+# Templates leave half of the rows to the entities, whose errors are counted whatever else is said.
+TEMPLATE_SHARE = 0.5
+# Per partition. 256 templates of 512 characters each are the most that one can fill: a quarter of a megabyte.
+TEMPLATE_SERVICES = 1024
+
+
+class _Sample(NamedTuple):
+    """What a record counts for."""
+
+    row: int
+    event: int
+    value: float
+
+
+class _Extra(msgspec.Struct):
+    """What a snapshot holds besides the series."""
+
+    heard: int
+    bodies: dict[int, str]
+    miner: bytes
+    unheard: dict[int, int]
 
 
 class LogDetect(SeriesDetect):
@@ -39,6 +66,10 @@ class LogDetect(SeriesDetect):
     def __init__(self, rules: DetectRules, partition: int, state: bytes | None = None) -> None:
         super().__init__(rules, partition)
         self._decoder = LogDecoder(future_limit_nanos=rules.future_limit)
+        self._miner = TemplateMiner(TEMPLATE_SERVICES)
+        # Of each row that counts a template: for how many ticks its service was heard without it. 0 where that is no
+        # evidence: milder than a warning.
+        self._unheard: dict[int, int] = {}
         self._bodies: dict[int, str] = {}  # newest error of each row
         # Of the batch at hand: where each error lies among the samples, so that a signal quotes none from its future.
         self._errors: dict[int, list[tuple[int, str]]] = {}
@@ -53,12 +84,12 @@ class LogDetect(SeriesDetect):
         events = self._decoder.decode(records.keys, records.values, records.timestamps)
         found: list[Output] = [letter(STAGE, records, i, error) for i, error in events.rejected]
         found += self._changes(events, records.offsets)
-        rows = np.array([_row(self.table, resource) for resource in events.resources], np.int64)
-        admitted = np.array(self.table.take_new(), np.int64)
-        self.bank.admit(admitted, np.full(len(admitted), Kind.COUNT, np.int8))
-        keep = np.flatnonzero(rows >= 0).tolist()
-        self.table.overflow += len(rows) - len(keep)
-        found += self._judge(events, rows.tolist(), keep, records.offsets)
+        samples = self._samples(events)
+        admitted = self.table.take_new()
+        zeros = np.array([self._unheard.get(row, 0) for row in admitted], np.int64)
+        kinds = [Kind.MENTIONS if row in self._unheard else Kind.COUNT for row in admitted]
+        self.bank.admit(np.array(admitted, np.int64), np.array(kinds, np.int8), zeros)
+        found += self._judge(events, samples, records.offsets)
         self._heard = self.bank.high
         return [*found, *self.closing(records)]
 
@@ -77,30 +108,64 @@ class LogDetect(SeriesDetect):
     def reasons(self, verdict: Verdict, series: Series) -> tuple[str, ...]:
         before = [body for at, body in self._errors.get(verdict.series, ()) if at <= verdict.sample]
         body = before[-1] if before else self._bodies.get(verdict.series)
-        return explain(verdict, series) if body is None else (*explain(verdict, series), f"newest error: {body}")
+        said = () if body is None else (f"newest error: {body}",)
+        return *explain(verdict, series), *self._novelty(verdict), *said
 
     def snapshot_extra(self) -> bytes:
-        return msgspec.msgpack.encode((self._heard, self._bodies))
+        return msgspec.msgpack.encode(_Extra(self._heard, self._bodies, self._miner.freeze(), self._unheard))
 
     def restore_extra(self, state: bytes) -> None:
-        self._heard, self._bodies = msgspec.msgpack.decode(state, type=tuple[int, dict[int, str]])
+        extra = msgspec.msgpack.decode(state, type=_Extra)
+        self._heard, self._bodies, self._unheard = extra.heard, extra.bodies, extra.unheard
+        self._miner = TemplateMiner(TEMPLATE_SERVICES, state=extra.miner)
 
     def forget_extra(self, rows: list[int]) -> None:
         for row in rows:
             self._bodies.pop(row, None)
+            self._unheard.pop(row, None)
 
-    def _judge(
-        self, events: Events[LogRow], rows: Sequence[int], keep: Sequence[int], offsets: Sequence[int]
-    ) -> list[Output]:
+    def _samples(self, events: Events[LogRow]) -> list[_Sample]:
+        """Give every record its rows: one for the errors of its entity, one for its template."""
+        found: list[_Sample] = []
+        for i, (row, resource) in enumerate(zip(events.rows, events.resources, strict=True)):
+            errors = _row(self.table, resource)
+            if errors < 0:
+                self.table.overflow += 1
+                continue
+            found.append(_Sample(errors, i, float(row.severity_number >= ERROR_SEVERITY)))
+            counted = self._template_row(row, resource)
+            if counted >= 0:
+                found.append(_Sample(counted, i, 1.0))
+        return found
+
+    def _template_row(self, log: LogRow, resource: Resource) -> int:
+        """Row of the count of a record's template at its entity; negative when there is no room."""
+        entity = resource.entity
+        template = self._miner.learn(entity.scope, log.severity_number, log.body, log.time_unix_nano)
+        spelling = "\0".join((entity.environment, entity.service, entity.instance or "", str(template.number))).encode()
+        row = self.table.find(spelling, UNKNOWN)
+        if row == UNKNOWN and len(self.table) < self.rules.max_series * TEMPLATE_SHARE:
+            name = ERROR_COUNT if template.band == Band.ERROR else RECORD_COUNT
+            row = self.table.admit(spelling, _identity(entity, name, {TEMPLATE: one_line(template.text)}))
+            before = 0 if template.band == Band.INFO else template.known_nanos // self.rules.bank.tick_nanos
+            self._unheard.setdefault(row, before)
+        return row
+
+    def _novelty(self, verdict: Verdict) -> tuple[str, ...]:
+        """Say of a template that it is new to its service."""
+        unheard = self._unheard.get(verdict.series, 0)
+        if unheard < self.rules.bank.warmup or verdict.change is not Change.FIRING:
+            return ()
+        return (f"new here: the service was heard for {unheard * self.rules.bank.tick_nanos / NANOS:.0f} s without it",)
+
+    def _judge(self, events: Events[LogRow], samples: Sequence[_Sample], offsets: Sequence[int]) -> list[Output]:
         self._errors = {}
-        counts = np.zeros(len(keep))
-        for at, i in enumerate(keep):
-            if events.rows[i].severity_number >= ERROR_SEVERITY:
-                counts[at] = 1.0
-                self._errors.setdefault(rows[i], []).append((at, one_line(events.rows[i].body)))
-        times = np.array([events.rows[i].time_unix_nano for i in keep], np.int64)
-        verdicts = self.bank.fold(np.array([rows[i] for i in keep], np.int64), times, counts)
-        found = self.signals(verdicts, [events.record[i] for i in keep], offsets)
+        for at, (row, i, value) in enumerate(samples):
+            if value and events.rows[i].severity_number >= ERROR_SEVERITY:
+                self._errors.setdefault(row, []).append((at, one_line(events.rows[i].body)))
+        times = np.array([events.rows[i].time_unix_nano for _, i, _ in samples], np.int64)
+        rows, values = np.array([row for row, _, _ in samples], np.int64), np.array([value for *_, value in samples])
+        found = self.signals(self.bank.fold(rows, times, values), [events.record[i] for _, i, _ in samples], offsets)
         self._bodies |= {row: errors[-1][1] for row, errors in self._errors.items()}
         self._errors = {}
         return found
@@ -143,10 +208,10 @@ def _row(table: SeriesTable, resource: Resource) -> int:
     entity = resource.entity
     spelling = "\0".join((entity.environment, entity.service, entity.instance or "")).encode()
     row = table.find(spelling, UNKNOWN)
-    return table.admit(spelling, _identity(entity)) if row == UNKNOWN else row
+    return table.admit(spelling, _identity(entity, ERROR_COUNT, {})) if row == UNKNOWN else row
 
 
-def _identity(entity: Entity) -> Identity:
+def _identity(entity: Entity, name: str, attributes: dict[str, AttributeValue]) -> Identity:
     # The entity, not the whole resource: a new version of a service is to be compared with the version before it.
     resource: dict[str, AttributeValue] = {
         "deployment.environment.name": entity.environment,
@@ -154,4 +219,4 @@ def _identity(entity: Entity) -> Identity:
     }
     if entity.instance is not None:
         resource["service.instance.id"] = entity.instance
-    return Identity(ERROR_COUNT, "counter", "delta", {}, resource, "{record}")
+    return Identity(name, "counter", "delta", attributes, resource, "{record}")

@@ -27,13 +27,21 @@ def metric(seconds: float, value: float, name: str = "http.server.request.durati
     return MetricSample(name=name, time_unix_nano=at(seconds), value=value, unit="s", resource={**RESOURCE, **resource})
 
 
-def log(seconds: float, body: str = "served", severity: int = 9, event: str = "", deployment: str = "") -> LogRecord:
+def log(
+    seconds: float,
+    body: str = "served",
+    severity: int = 9,
+    event: str = "",
+    deployment: str = "",
+    *,
+    service: str = RESOURCE["service.name"],
+) -> LogRecord:
     return LogRecord(
         time_unix_nano=at(seconds),
         severity_number=severity,
         body=body,
         event_name=event,
-        resource=RESOURCE,
+        resource={**RESOURCE, "service.name": service},
         attributes={"deployment.id": deployment} if deployment else {},
     )
 

@@ -15,7 +15,7 @@ from schemas.topics import DEAD_LETTERS, RAW_ALERTS, RAW_LOGS, RAW_METRICS, Topi
 from streams.kernel.base import Emit, Kernel, Output
 from streams.kernel.detect import OVERFLOW, DetectRules, MetricDetect
 from streams.kernel.detect_alerts import AlertDetect
-from streams.kernel.detect_logs import ERROR_COUNT, LogDetect
+from streams.kernel.detect_logs import ERROR_COUNT, RECORD_COUNT, TEMPLATE, LogDetect
 from tests.streams.arc import alert, at, batch, cut, log, metric, progresses, signals
 
 RULES = DetectRules(signal_partitions=2, bank=BankSettings(lateness_nanos=NANOS // 2))
@@ -35,11 +35,15 @@ def calm_then_faulty(seed: int = 0) -> list[Record]:
     return [metric(t, float(rng.normal(0.1, 0.005) + 0.5 * (60 < t < 70))) for t in times]
 
 
+PEOPLE = ("alice", "bob", "carol")
+
+
 def logs_with_errors(seed: int = 0) -> list[Record]:
     rng = np.random.default_rng(seed)
     times = np.sort(rng.uniform(0, 80, 160)) + rng.uniform(-0.3, 0.3, 160) + 1
     lines: list[Record] = [
-        log(t, f"boom {i}", 17) if 60 < t < 70 and i % 2 else log(t) for i, t in enumerate(times.tolist())
+        log(t, f"boom {i}", 17) if 60 < t < 70 and i % 2 else log(t, f"served {rng.choice(PEOPLE)} in {i} ms")
+        for i, t in enumerate(times.tolist())
     ]
     lines.insert(100, log(50, "rollout", event="deployment.started", deployment="d1"))
     return lines
@@ -185,9 +189,48 @@ def test_a_changed_window_makes_a_snapshot_useless_and_the_kernel_begins_anew() 
 def test_errors_are_counted_and_quoted_without_what_could_steer_a_terminal() -> None:
     records: list[Record] = [log(t) for t in range(40)]
     records += [log(40 + t / 3, "Unhandled\n\tmore\nKeyError: \x1b[31m'rate'", 17) for t in range(15)]
-    (fired,) = signals(run(LogDetect(RULES, 0), RAW_LOGS, records))
-    assert (fired.kind, fired.name, fired.state) == ("log", ERROR_COUNT, "firing")
+    fired, template = signals(run(LogDetect(RULES, 0), RAW_LOGS, records))
+    assert (fired.kind, fired.name, fired.state, fired.attributes) == ("log", ERROR_COUNT, "firing", {})
     assert fired.reasons[-1] == "newest error: Unhandled … KeyError:  [31m'rate'"
+    assert (template.name, template.state) == (ERROR_COUNT, "firing")
+    assert template.attributes == {TEMPLATE: "Unhandled more KeyError: <*>"}
+    assert "new here: the service was heard for 40 s without it" in template.reasons
+
+
+def test_a_new_warning_is_judged_from_its_first_line_on_and_new_chatter_has_to_be_known_first() -> None:
+    records: list[Record] = [log(t) for t in range(40)]
+    for t in range(40, 60):
+        records += [
+            log(t),
+            log(t + 0.1, f"pool nearly exhausted, {t} of 60 in use", 13),
+            log(t + 0.2, f"cache warm {t}"),
+        ]
+    (fired,) = signals(run(LogDetect(RULES, 0), RAW_LOGS, records))
+    assert (fired.name, fired.attributes) == (RECORD_COUNT, {TEMPLATE: "pool nearly exhausted, <*> of <*> in use"})
+    assert at(40) < fired.time_unix_nano < at(46)
+
+
+def test_what_is_said_no_more_is_no_fault() -> None:
+    records: list[Record] = [log(t + i / 8, f"heartbeat {t}") for t in range(60) for i in range(4)]
+    records += [log(t, "something else") for t in range(60, 80)]
+    assert signals(run(LogDetect(RULES, 0), RAW_LOGS, records)) == []
+
+
+def test_more_of_the_same_chatter_than_ever_is_told() -> None:
+    records: list[Record] = [log(t + i / 8, f"retry {t}") for t in range(60) for i in range(1 + t % 2)]
+    records += [log(t + i / 50, f"retry {t}") for t in range(60, 70) for i in range(40)]
+    (fired,) = signals(run(LogDetect(RULES, 0), RAW_LOGS, records))
+    assert (fired.state, fired.attributes) == ("firing", {TEMPLATE: "retry <*>"})
+
+
+def test_templates_leave_room_for_the_errors_of_every_entity() -> None:
+    rules = replace(RULES, max_series=8)
+    kernel = LogDetect(rules, 0)
+    run(kernel, RAW_LOGS, [log(t, f"{'abcdefghijklmnop'[t % 16] * 3} happened") for t in range(40)])
+    assert len(kernel.table) == 4
+    run(kernel, RAW_LOGS, [log(50, "x", service=f"shop-{i}") for i in range(4)])
+    assert len(kernel.table) == 8
+    assert kernel.table.overflow == 0
 
 
 def test_a_deployment_is_noted_at_once() -> None:
@@ -202,13 +245,14 @@ def test_silence_of_logs_is_idleness_first_and_then_a_fact() -> None:
     kernel = LogDetect(RULES, 0)
     run(kernel, RAW_LOGS, [log(t) for t in range(40)])
     errors = [log(40 + t / 3, "boom", 17) for t in range(15)]
-    (fired,) = signals(kernel.take(RAW_LOGS, batch(RAW_LOGS, errors, first=40)))
+    fired = signals(kernel.take(RAW_LOGS, batch(RAW_LOGS, errors, first=40)))
     idle = kernel.wake(0.0)
     assert [progress.idle for progress in progresses(idle)] == [True, True]
     assert kernel.wake(0.0) == []
     assert kernel.wake(4.0) == []
-    (cleared,) = signals(quiet := kernel.wake(20.0))
-    assert (cleared.state, cleared.subject) == ("cleared", fired.subject)
+    cleared = signals(quiet := kernel.wake(20.0))
+    assert {signal.state for signal in cleared} == {"cleared"}
+    assert sorted(signal.subject for signal in cleared) == sorted(signal.subject for signal in fired)
     # Read to there, which is evidence; and nobody need wait for more.
     assert [progress.idle for progress in progresses(quiet)] == [False, False, True, True]
 
