@@ -84,6 +84,11 @@ class Incident(Record):
     updated_unix_nano: TimeUnixNano
     resolved_unix_nano: TimeUnixNano | None = None
     severity: Severity
+    severity_because: tuple[str, ...] = Field(default=(), description="what it was set, raised or lowered for")
+    recurrence: Annotated[int, Field(ge=0)] = Field(default=0, description="how often it came back, this time included")
+    recurrence_of: str | None = Field(
+        default=None, description="the incident before this one, of which a subject fires again soon after its end"
+    )
     title: str
     classification: Classification = Classification()
     root_causes: tuple[RootCause, ...] = ()

@@ -73,6 +73,9 @@ def explanation(case: Case) -> RenderableType:
     why = [
         f"class {found.label}, confidence {found.confidence:.2f}, credibility {found.credibility:.2f} ({found.basis})"
     ]
+    why += [f"severity {incident.severity}: {'; '.join(incident.severity_because)}"] * bool(incident.severity_because)
+    if incident.recurrence_of is not None:
+        why.append(f"came back ({incident.recurrence} in a row): before, it was {incident.recurrence_of[:ID_LENGTH]}")
     why += [f"rule {hit.rule}: {'; '.join(hit.because)}" for hit in found.rules]
     why += [f"cause {cause.score:.0%} {cause.entity} {cause.what}: {cause.because}" for cause in incident.root_causes]
     why += _resemblance(case)

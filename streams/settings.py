@@ -129,6 +129,16 @@ class CorrelateSettings(Group):
     """Evidence from one subject alone opens an incident when it has lasted for this long."""
     max_hold_seconds: Seconds = 2.0
     """A source that holds the watermark back for this long of wall-clock time is no longer waited for."""
+    recurrence_seconds: Seconds = 3600
+    """An incident of which a subject fires again within this long after its end is named by the next as its former."""
+    critical_services: tuple[str, ...] = ()
+    """Patterns of environment/service (`prod/checkout`, `prod/pay*`) whose incidents are a step more severe."""
+    minor_services: tuple[str, ...] = ()
+    """Patterns of environment/service whose incidents are a step less severe."""
+    rehearsal_environments: tuple[str, ...] = ("dev*", "test*", "qa*", "stag*", "sandbox*", "preview*")
+    """Patterns of environments that are no production: a step less severe."""
+    wide_instances: Annotated[int, Field(ge=2)] = 5
+    """So many abnormal instances of a service make an incident a step more severe."""
 
 
 class ExecutorSettings(Group):

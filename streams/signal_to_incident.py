@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from time import monotonic
 
+from detectors.severity import Context
 from schemas.envelope import NANOS
 from schemas.incident import Incident
 from schemas.signal import Progress, Signal
@@ -89,13 +90,20 @@ def maker(settings: Settings, clock: Callable[[], float] = monotonic) -> Callabl
 
 
 def rules_of(settings: CorrelateSettings) -> CorrelateRules:
-    """Durations as the kernel counts them."""
+    """Return the settings as the kernel has them."""
     return CorrelateRules(
         group_wait=int(settings.group_wait_seconds * NANOS),
         group_interval=int(settings.group_interval_seconds * NANOS),
         lone_wait=int(settings.lone_wait_seconds * NANOS),
         change_window=int(settings.change_window_seconds * NANOS),
         resolve_after=int(settings.resolve_after_seconds * NANOS),
+        recurrence_window=int(settings.recurrence_seconds * NANOS),
+        context=Context(
+            critical=settings.critical_services,
+            minor=settings.minor_services,
+            rehearsal=settings.rehearsal_environments,
+            wide=settings.wide_instances,
+        ),
     )
 
 

@@ -36,9 +36,11 @@ function head(summary, incident, actions) {
     ["Still firing", `${incident.active_subjects.length} of ${incident.signal_count} signals`],
   ];
   return el("header", { class: "head", "data-severity": incident.severity },
-    el("p", { class: "crumbs" }, el("span", { class: "severity" }, incident.severity),
+    el("p", { class: "crumbs" }, el("span", { class: "severity", title: (incident.severity_because ?? []).join("; ") }, incident.severity),
       `${incident.environment} / ${incident.service}`, state(summary)),
     el("h2", {}, incident.title),
+    incident.recurrence_of ? el("p", { class: "quiet" }, `Came back (${incident.recurrence} in a row): before, it was `,
+      el("code", {}, incident.recurrence_of)) : null,
     el("dl", { class: "facts" }, facts.map(([name, text, title]) =>
       el("div", {}, el("dt", {}, name), el("dd", { title }, text)))),
     el("p", { class: "quiet head-foot" }, el("code", {}, incident.id), ` revision ${incident.revision}`,

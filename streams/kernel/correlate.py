@@ -9,23 +9,25 @@ incidents do not depend on how the sources interleaved. The rules:
   An alert of another system opens one after `group_wait`; a lone series only after `lone_wait`.
 * It is revised when its class changes, and otherwise at most every `group_interval`. Within that interval a storm is
   looked at again only when it has grown by a sixteenth: judging every signal of it anew would cost more with each.
-* It is resolved when nothing of it has fired for `resolve_after`. It is never reopened: a recurrence is a new one.
+* It is resolved when nothing of it has fired for `resolve_after`. It is never reopened: a recurrence is a new one, and
+  names the former if one of its subjects fires again within `recurrence_window`. What was done about the former did
+  not last, and what may be done now is decided anew.
 * A signal that comes after the watermark has passed it joins as of now. It is counted, and undoes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
 from pydantic import Field
 
 from detectors.classify import classify
 from detectors.root_cause import rank_causes
+from detectors.severity import Context, assess
 from schemas.envelope import NANOS, Model
 from schemas.incident import Classification, Incident, incident_id
-from schemas.raw import Severity
 from schemas.signal import Progress, Signal
 from streams.kernel.watermark import EventTimeBuffer, Watermarks
 
@@ -49,6 +51,17 @@ class CorrelateRules:
     lone_wait: int = 30 * NANOS
     change_window: int = 600 * NANOS
     resolve_after: int = 10 * NANOS
+    recurrence_window: int = 3600 * NANOS
+    context: Context = field(default_factory=Context)
+
+
+class Former(Model):
+    """What is remembered of the last incident of a scope."""
+
+    id: str
+    resolved_unix_nano: int
+    recurrence: int
+    subjects: frozenset[str]
 
 
 class Scope(Model):
@@ -60,6 +73,7 @@ class Scope(Model):
     joined: int = 0
     judged: int | None = Field(default=None, description="signals joined when last judged; None: judge at once")
     incident: Incident | None = None
+    former: Former | None = None
     due: int | None = None
 
 
@@ -215,7 +229,7 @@ class Correlator:
         if revised is None or (before is not None and before.incident == revised):
             return []
         if revised.status == "resolved":
-            self._scopes[name] = Scope(changes=scope.changes)
+            self._scopes[name] = Scope(changes=scope.changes, former=_former(revised))
         return [revised]
 
     def _open_or_revise(self, scope: Scope, now: int) -> Scope:
@@ -239,7 +253,7 @@ class Correlator:
     def _calm(self, scope: Scope, now: int) -> Scope:
         """Nothing fires: forget what never became an incident, resolve what did once the calm has lasted."""
         if scope.incident is None:
-            return Scope(changes=scope.changes)
+            return Scope(changes=scope.changes, former=scope.former)
         if scope.due is not None and not scope.incident.active_subjects:
             return scope
         if scope.incident.active_subjects:
@@ -275,6 +289,8 @@ class Correlator:
         # Counted from the onset, not from now: a cause does not cease to be one because its effects last.
         changes = [c for c in scope.changes if c.onset_unix_nano >= onset - self.rules.change_window]
         classification = classify(signals, changes)
+        severity, because = assess(first.entity.scope, signals, changes, self.rules.context)
+        former = self._recurs(scope.former, signals, onset)
         return Incident(
             id=current.id if current else incident_id(first.entity.scope, onset),
             revision=current.revision + 1 if current else 1,
@@ -284,7 +300,10 @@ class Correlator:
             onset_unix_nano=onset,
             opened_unix_nano=current.opened_unix_nano if current else at,
             updated_unix_nano=at,
-            severity=_severity(signals),
+            severity=severity,
+            severity_because=because,
+            recurrence=former.recurrence + 1 if former else 0,
+            recurrence_of=former.id if former else None,
             title=_title(first.entity.scope, signals, classification),
             classification=classification,
             root_causes=rank_causes(signals, changes),
@@ -292,6 +311,18 @@ class Correlator:
             signal_count=scope.joined,
             active_subjects=tuple(sorted(scope.active)),
         )
+
+    def _recurs(self, former: Former | None, signals: Sequence[Signal], onset: int) -> Former | None:
+        """Return the former incident if this one is the same trouble again."""
+        if former is None or onset - former.resolved_unix_nano > self.rules.recurrence_window:
+            return None
+        return former if any(signal.subject in former.subjects for signal in signals) else None
+
+
+def _former(resolved: Incident) -> Former:
+    firing = frozenset(signal.subject for signal in resolved.signals if signal.state == "firing")
+    ended = resolved.resolved_unix_nano or resolved.updated_unix_nano
+    return Former(id=resolved.id, resolved_unix_nano=ended, recurrence=resolved.recurrence, subjects=firing)
 
 
 def _witness(signal: Signal) -> tuple[str, str]:
@@ -318,17 +349,6 @@ def _strongest(evidence: dict[str, Signal]) -> dict[str, Signal]:
         return evidence
     kept = sorted(evidence.values(), key=lambda s: (1.0 if s.p_value is None else s.p_value, s.id))[:MAX_SIGNALS]
     return {signal.id: signal for signal in kept}
-
-
-_RANK: dict[Severity, int] = {"low": 0, "medium": 1, "high": 2, "critical": 3}
-
-
-def _severity(signals: Sequence[Signal]) -> Severity:
-    """Take what alerts say, and at least high when users see errors."""
-    said = [s.attributes.get("severity") for s in signals if s.kind == "alert"]
-    found: list[Severity] = [level for level in _RANK if level in said]
-    found.append("high" if any("error" in s.name for s in signals) else "medium")
-    return max(found, key=lambda level: _RANK[level])
 
 
 def _title(scope: str, signals: Sequence[Signal], classification: Classification) -> str:

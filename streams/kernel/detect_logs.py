@@ -115,7 +115,10 @@ class LogDetect(SeriesDetect):
         return msgspec.msgpack.encode(_Extra(self._heard, self._bodies, self._miner.freeze(), self._unheard))
 
     def restore_extra(self, state: bytes) -> None:
-        extra = msgspec.msgpack.decode(state, type=_Extra)
+        try:
+            extra = msgspec.msgpack.decode(state, type=_Extra)
+        except msgspec.ValidationError:  # of a version that had no templates: they are learned anew
+            return
         self._heard, self._bodies, self._unheard = extra.heard, extra.bodies, extra.unheard
         self._miner = TemplateMiner(TEMPLATE_SERVICES, state=extra.miner)
 

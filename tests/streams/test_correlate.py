@@ -183,6 +183,25 @@ def test_a_recurrence_is_a_new_incident() -> None:
     assert [i.status for i in found].count("resolved") == 2
 
 
+def test_a_recurrence_names_the_incident_before_it_and_what_is_another_trouble_does_not() -> None:
+    def pair(seconds: float, *names: str) -> list[Signal]:
+        both = ((seconds, "firing"), (seconds + 9, "cleared"))
+        return [signal(moment, name, state, name=name) for moment, state in both for name in names]
+
+    records = [
+        *pair(10, "a", "b"),
+        *pair(60, "b", "c"),
+        *pair(110, "d", "e"),
+        *pair(160, "a", "b"),
+        *pair(5000, "b", "a"),
+    ]
+    revisions = play([*records, progress(6000)])
+    first, second, third, fourth, fifth = dict.fromkeys(incident.id for incident in revisions)
+    told = {incident.id: (incident.recurrence, incident.recurrence_of) for incident in revisions}
+    # The fourth shares nothing with the one just before it, the fifth comes too late.
+    assert told == {first: (0, None), second: (1, first), third: (0, None), fourth: (0, None), fifth: (0, None)}
+
+
 def test_what_was_over_before_a_rollout_does_not_date_its_effects_back() -> None:
     before = [
         signal(1, "x"),

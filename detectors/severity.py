@@ -1,0 +1,82 @@
+"""How bad an incident is where it happens: what signals say, weighed by what the service is and how far it reaches.
+
+Called by `streams.kernel.correlate` for every revision. Each step is one of few, and told in words: a severity that
+nobody can explain is one that nobody acts by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import get_args
+
+from schemas.raw import Severity
+from schemas.signal import Signal
+
+# Lowest first.
+LADDER: tuple[Severity, ...] = tuple(reversed(get_args(Severity)))
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the people who run the services say about them. Patterns are shell-style; scopes are environment/service."""
+
+    critical: tuple[str, ...] = ()
+    minor: tuple[str, ...] = ()
+    # By their usual names. An environment of another name is taken for production: on the safe side.
+    rehearsal: tuple[str, ...] = ("dev*", "test*", "qa*", "stag*", "sandbox*", "preview*")
+    # So many instances in trouble at once are no matter of one machine.
+    wide: int = 5
+
+
+def assess(
+    scope: str, signals: Sequence[Signal], changes: Sequence[Signal], context: Context
+) -> tuple[Severity, tuple[str, ...]]:
+    """Return the severity of an incident and what it was raised or lowered for.
+
+    >>> assess("staging/shop", (), (), Context())
+    ('low', ('medium: something is abnormal', 'lowered: staging is no production'))
+
+    """
+    level, why = _said(signals)
+    environment = scope.partition("/")[0]
+    instances = {signal.entity.instance for signal in signals if signal.entity.instance is not None}
+    if _matches(scope, context.critical):
+        level, why = level + 1, [*why, f"raised: {scope} is critical"]
+    if len(instances) >= context.wide:
+        level, why = level + 1, [*why, f"raised: {len(instances)} instances are abnormal"]
+    if _matches(environment, context.rehearsal):
+        level, why = level - 1, [*why, f"lowered: {environment} is no production"]
+    if _matches(scope, context.minor):
+        level, why = level - 1, [*why, f"lowered: {scope} is minor"]
+    if running := _running(changes):
+        why = [*why, f"while {running} was under way"]
+    return LADDER[min(max(level, 0), len(LADDER) - 1)], tuple(why)
+
+
+def _said(signals: Sequence[Signal]) -> tuple[int, list[str]]:
+    """Take what alerts say, and at least high when users see errors."""
+    found = [(1, "something is abnormal")]
+    if any("error" in signal.name for signal in signals):
+        found.append((2, "errors are seen"))
+    alerts = ((signal.name, signal.attributes.get("severity")) for signal in signals if signal.kind == "alert")
+    found += [(LADDER.index(said), f"alert {name} says so") for name, said in alerts if said in LADDER]
+    level, because = max(found, key=lambda pair: pair[0])
+    return level, [f"{LADDER[level]}: {because}"]
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _running(changes: Sequence[Signal]) -> str:
+    """Name the change that began and was not told to have ended; empty where there is none."""
+    under_way: dict[str, str] = {}
+    for change in sorted(changes, key=lambda change: change.onset_unix_nano):
+        what, _, step = change.name.rpartition(".")
+        if step == "started":
+            under_way[what] = f"a {what}"
+        else:
+            under_way.pop(what, None)
+    return next(iter(under_way.values()), "")

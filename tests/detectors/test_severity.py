@@ -1,0 +1,68 @@
+"""Severity in context: who says so, where it is, how far it reaches, what else goes on."""
+
+from __future__ import annotations
+
+import pytest
+
+from detectors.severity import Context, assess
+from schemas.envelope import NANOS, Entity
+from schemas.signal import Signal
+
+CONTEXT = Context(critical=("prod/pay*",), minor=("*/docs",), wide=3)
+
+
+def signal(name: str, instance: str = "i-1", at: int = 1, **more: object) -> Signal:
+    return Signal.model_validate(
+        {
+            "id": f"{name}/{instance}",
+            "kind": "metric",
+            "state": "firing",
+            "entity": Entity(environment="prod", service="shop", instance=instance),
+            "subject": f"{name}/{instance}",
+            "name": name,
+            "time_unix_nano": at * NANOS,
+            "onset_unix_nano": at * NANOS,
+            "detector": "test",
+            "model_version": "1",
+            "reasons": (),
+            **more,
+        }
+    )
+
+
+SLOW = signal("http.server.request.duration")
+FAILING = signal("http.server.request.error_ratio")
+
+
+@pytest.mark.parametrize(
+    ("scope", "signals", "severity"),
+    [
+        ("prod/shop", [SLOW], "medium"),
+        ("prod/shop", [SLOW, FAILING], "high"),
+        ("prod/payment", [SLOW], "high"),
+        ("prod/payment", [SLOW, FAILING], "critical"),
+        ("prod/docs", [SLOW], "low"),
+        ("staging/shop", [SLOW, FAILING], "medium"),
+        ("staging/docs", [SLOW], "low"),
+        ("prod/shop", [signal("http.server.request.duration", f"i-{i}") for i in range(3)], "high"),
+        ("prod/shop", [signal("DiskFull", kind="alert", attributes={"severity": "critical"})], "critical"),
+        ("prod/shop", [FAILING, signal("Slow", kind="alert", attributes={"severity": "low"})], "high"),
+        ("prod/shop", [signal("Odd", kind="alert", attributes={"severity": "\x1b[31mworst"})], "medium"),
+    ],
+)
+def test_each_thing_counts(scope: str, signals: list[Signal], severity: str) -> None:
+    found, because = assess(scope, signals, (), CONTEXT)
+    assert found == severity
+    assert len(because) >= 1
+
+
+def test_it_says_what_it_was_raised_and_lowered_for() -> None:
+    _, because = assess("prod/payment", [FAILING], (), CONTEXT)
+    assert because == ("high: errors are seen", "raised: prod/payment is critical")
+
+
+def test_a_change_under_way_is_told_until_it_has_ended() -> None:
+    began = signal("deployment.started", kind="change", state="noted", at=10)
+    ended = signal("deployment.finished", kind="change", state="noted", at=20)
+    assert assess("prod/shop", [SLOW], [began], CONTEXT)[1][-1] == "while a deployment was under way"
+    assert assess("prod/shop", [SLOW], [began, ended], CONTEXT)[1] == ("medium: something is abnormal",)
