@@ -131,6 +131,16 @@ def _is_security(signal: Signal) -> bool:
 
 def _deployment_regression(evidence: Evidence) -> Found | None:
     """Users get worse service since the last rollout: of one kind of symptom most, if not all, began after it."""
+    return _blamed(evidence) if len({s.subject for s in evidence.signals}) > 1 else None
+
+
+def _lone_regression(evidence: Evidence) -> Found | None:
+    """One series is worse since the last rollout, and nothing else says that anything is wrong."""
+    return _blamed(evidence) if len({s.subject for s in evidence.signals}) == 1 else None
+
+
+def _blamed(evidence: Evidence) -> Found | None:
+    """Find the newest rollout that symptoms began after."""
     rollouts = [
         change
         for change in evidence.changes
@@ -308,6 +318,9 @@ RULES: tuple[Rule, ...] = (
     # ch. 8 and app. C: about 70 % of outages are due to changes); requiring symptoms after it, at the same service,
     # raises that: nine right of ten.
     Rule("rollout-before-symptoms", "deployment_regression", 9.0, 1.0, _deployment_regression),
+    # A bad rollout shows in more than one series; one alone may be one sick instance, or made up by whoever wants a
+    # good version gone. Below what the policy asks for by default, so that a person decides.
+    Rule("rollout-before-lone-symptom", "deployment_regression", 7.5, 2.5, _lone_regression),
     # Reported and measured, by systems that know nothing of each other, would be eight of ten; but both can be staged
     # by one who wants an instance gone. Below what the policy asks for by default, so that a person decides.
     Rule("intruders-on-several-instances", "segment_compromised", 7.5, 2.5, _segment_compromised),

@@ -6,14 +6,18 @@ readable.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from html import escape
+from typing import NamedTuple
 
 from learning.calibration import Bin
 from learning.statistics import Estimate
 
 _WIDTH, _ROW, _LEFT, _RIGHT = 720, 26, 280, 120
-_SIDE, _MARGIN = 300, 40
+_SIDE, _MARGIN, _HEIGHT = 300, 40, 120
+# So that curves can be told apart without colour, and where they lie on each other.
+_DASHES = ("none", "8 5", "2 4")
 
 
 def intervals(rows: Sequence[tuple[str, Estimate]], unit: str = "", most: float | None = None) -> str:
@@ -59,6 +63,46 @@ def bars(rows: Sequence[tuple[str, float]], unit: str = "") -> str:
             f'<text x="{_LEFT + width + 8}" y="{y + 17}">{value:.4g}{unit}</text>',
         ]
     return "".join([*parts, "</svg>"])
+
+
+class Curve(NamedTuple):
+    """How a share changes along something."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+
+
+def curves(lines: Sequence[Curve], along: str) -> str:
+    """Draw shares along levels; levels are set apart evenly, as they often double."""
+    levels = sorted({level for line in lines for level, _ in line.points})
+    apart = (_WIDTH - _MARGIN - _RIGHT) / max(1, len(levels) - 1)
+
+    def place(level: float, share: float) -> tuple[float, float]:
+        return round(_MARGIN + apart * levels.index(level), 1), round(10 + _HEIGHT * (1 - share), 1)
+
+    parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT + 60}" role="img">']
+    for share in (0.0, 0.5, 1.0):
+        y = place(levels[0], share)[1]
+        parts.append(f'<line x1="{_MARGIN}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" class="axis"/>')
+        parts.append(f'<text x="{_MARGIN - 8}" y="{y + 4}" text-anchor="end">{share:g}</text>')
+    parts += [
+        *(f'<text x="{place(one, 0)[0]}" y="{_HEIGHT + 30}" text-anchor="middle">{one:g}</text>' for one in levels),
+        f'<text x="{_MARGIN}" y="{_HEIGHT + 52}">{escape(along)}</text>',
+    ]
+    for line, dashes in zip(lines, itertools.cycle(_DASHES)):
+        dots = [place(*point) for point in line.points]
+        told = " ".join(f"{x},{y}" for x, y in dots)
+        parts.append(f'<polyline points="{told}" fill="none" class="range" stroke-dasharray="{dashes}"/>')
+        parts += [f'<circle cx="{x}" cy="{y}" r="4"/>' for x, y in dots]
+    return "".join([*parts, *_names(lines, place), "</svg>"])
+
+
+def _names(lines: Sequence[Curve], place: Callable[[float, float], tuple[float, float]]) -> list[str]:
+    """Name each curve at its end; what ends at the same height is written side by side."""
+    ends: dict[tuple[float, float], list[str]] = {}
+    for line in lines:
+        ends.setdefault(place(*line.points[-1]), []).append(line.name)
+    return [f'<text x="{x + 10}" y="{y + 4}">{escape(", ".join(names))}</text>' for (x, y), names in ends.items()]
 
 
 def reliability(curve: Sequence[Bin]) -> str:

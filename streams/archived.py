@@ -106,7 +106,7 @@ def lines(path: Path) -> Iterator[bytes]:
     """
     if path.suffix == ".parquet":
         for rows in read_parquet(path):
-            yield from map(msgspec.json.encode, rows)
+            yield from (msgspec.json.encode(row.readable) for row in rows)
         return
     try:
         with path.open("rb") as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -12,8 +11,9 @@ from rich.table import Table
 
 from benchmarks.adversary import poison
 from benchmarks.adversary.attacks import ATTACKS
-from benchmarks.adversary.trial import Point, curve, document
-from benchmarks.measure import write_rows
+from benchmarks.adversary.page import page
+from benchmarks.adversary.trial import Point, curve, measures
+from benchmarks.measure import write_json
 
 WIDE = 160
 
@@ -34,8 +34,9 @@ def main() -> int:
         out.print(_poisoned(poisoned))
     sound = all(point.sound for point in points) and all(one.sound for one in poisoned)
     if arguments.json is not None:
-        told = [{"attack": "poisoned_feedback", **asdict(one), "sound": one.sound} for one in poisoned]
-        write_rows([*document(points), *told], arguments.json)
+        write_json([*measures(points), *poison.measures(poisoned)], arguments.json)
+    if arguments.html is not None:
+        arguments.html.write_text(page(points), encoding="utf-8")
     for attack in chosen:
         if attack.limit:
             out.print(f"{attack.name}: known limit: {attack.limit}", style="dim")
@@ -77,6 +78,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--attack", choices=[attack.name for attack in ATTACKS], help="only this one")
     parser.add_argument("--seeds", type=int, default=3, help="runs with the fault, and as many without, a level")
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
+    parser.add_argument("--html", type=Path, help="write a page with the curves to this file, too")
     return parser.parse_args()
 
 

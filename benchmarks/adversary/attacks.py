@@ -128,11 +128,11 @@ ATTACKS: Sequence[Attack] = (
     Attack(
         "provocation_fresh",
         "forged instances",
-        (0, 1),
+        (0, 1, 2),
         provocation,
         "the same, while the newest version is unproved",
         fresh=True,
-        limit="who may write a service's telemetry can have its newest, unproved rollout taken back",
+        limit="who may write telemetry as two instances of a service can have its newest, unproved rollout taken back",
     ),
     Attack("clock", "share of wrong clocks", (0, 0.05, 0.2, 0.4), clock_attack, "time itself lies"),
 )

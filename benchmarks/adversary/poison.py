@@ -6,12 +6,13 @@ to have more done without a person. Measured on incidents that nobody taught on:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from actions.settings import PolicySettings
+from benchmarks.measure import Measure, at_most
 from learning.gate import judge
 from learning.lessons import Lesson, Sketch, tempered
 from learning.thresholds import CONFIDENCE, Built, backtest, build
@@ -49,6 +50,13 @@ class Poisoned:
 def curve(seed: int) -> list[Poisoned]:
     """Measure one attacker, and as many as there are honest people."""
     return [_poisoned(share, attackers, seed) for attackers in (1, PEOPLE) for share in LEVELS]
+
+
+def measures(found: Iterable[Poisoned]) -> Iterator[Measure]:
+    """Give the harm that was planted beside its goal: none."""
+    for one in found:
+        name = f"poisoned_feedback, {one.planted_share:.0%} planted by {one.attackers}: harm added"
+        yield at_most(name, max(0.0, one.harm_after - one.harm_before), "in 100 incidents", goal=0)
 
 
 def _poisoned(share: float, attackers: int, seed: int) -> Poisoned:

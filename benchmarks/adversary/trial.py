@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from statistics import median
-from typing import Any
 
 from actions.connectors.base import State, unmet
 from benchmarks.adversary.arc import Arc, Seen
 from benchmarks.adversary.attacks import MARKER, Attack
 from benchmarks.adversary.world import ENVIRONMENT, FAULT_AT, SERVICE, at
+from benchmarks.measure import Measure, at_least, at_most
 from schemas.action import ActionCommand
 from schemas.envelope import NANOS
 from schemas.errors import Rejection
@@ -70,9 +70,20 @@ def curve(attack: Attack, seeds: Sequence[int], levels: Iterable[float] | None =
     return [_point(attack, level, seeds) for level in (attack.levels if levels is None else levels)]
 
 
-def document(points: Iterable[Point]) -> list[dict[str, Any]]:
-    """Give points as plain data."""
-    return [asdict(point) | {"sound": point.sound} for point in points]
+def measures(points: Iterable[Point]) -> Iterator[Measure]:
+    """Give each figure of each point beside its goal: nothing wrong done, and unperturbed nothing lost."""
+    for one in points:
+        at_level = f"{one.attack}, {one.level:g} {one.unit}"
+        yield at_most(f"{at_level}: false actions", one.false_actions, "actions", goal=0)
+        yield at_most(f"{at_level}: leaks", one.leaks, "commands", goal=0)
+        yield at_most(f"{at_level}: crashes", one.crashes, "records", goal=0)
+        yield at_least(f"{at_level}: detection kept", one.detection_kept, "share", goal=1)
+        # Under an attack a fault may rightly be left to people.
+        name = f"{at_level}: mended"
+        yield Measure(name, one.mended, "share") if one.level else at_least(name, one.mended, "share", goal=1)
+        yield Measure(f"{at_level}: held back by live state", one.held_back, "commands")
+        if one.delay_seconds is not None:
+            yield Measure(f"{at_level}: delay", one.delay_seconds, "s")
 
 
 def run(attack: Attack, level: float, *, fault: bool, seed: int) -> Run:

@@ -7,12 +7,11 @@ gave it, partition and offset (`streams.replay.line`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
 
-from confluent_kafka import Message
 from pydantic import ValidationError
 
 from schemas.codec import decode
@@ -73,7 +72,7 @@ class Archive:
     """An archive to read. Holds no open file, so that it can be handed to another process."""
 
     def __init__(self, folder: Path, span: Span) -> None:
-        self._folder = folder
+        self.folder = folder
         self._span = span
         self.manifest = read_manifest(folder)
 
@@ -126,7 +125,7 @@ class Archive:
 
     def _batches(self, file: File) -> Iterator[tuple[Place, Batch]]:
         first, until = self._span.offsets_of(file.place)
-        for lines in _chunks(self._folder / file.path, file.records):
+        for lines in _chunks(self.folder / file.path, file.records):
             kept = [
                 line
                 for line in lines
@@ -153,15 +152,15 @@ def write_archive(
     """
     if (folder / MANIFEST).exists():
         raise ConfigurationError(f"{folder} holds an archive already; name another folder")
-    writers: dict[Place, _Writer] = {}
+    writers: dict[Place, PartitionWriter] = {}
     partitions = log.partitions()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
             for place, messages in log.messages():
                 if place not in writers:
-                    writers[place] = _Writer(stack, folder, place, kind)
-                writers[place].write(messages)
+                    writers[place] = PartitionWriter(stack, folder, place, kind)
+                writers[place].write([line_of(message) for message in messages])
                 moved(len(messages))
         manifest = Manifest(
             topic_prefix=log.prefix,
@@ -202,7 +201,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise ConfigurationError(f"{folder / MANIFEST}: {str(error).splitlines()[0]}") from None
 
 
-class _Writer:
+class PartitionWriter:
     """One file, and what the manifest says of it."""
 
     def __init__(self, stack: ExitStack, folder: Path, place: Place, kind: Format) -> None:
@@ -213,8 +212,7 @@ class _Writer:
         self._millis: tuple[int, int] = (0, 0)
         self._records = 0
 
-    def write(self, messages: Iterable[Message]) -> None:
-        lines = [line_of(message) for message in messages]
+    def write(self, lines: Sequence[Line]) -> None:
         self._sink.write(lines)
         first = self._offsets[0] if self._offsets else lines[0].offset
         self._offsets = (first, lines[-1].offset)

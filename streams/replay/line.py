@@ -68,6 +68,17 @@ class Line(msgspec.Struct, omit_defaults=True):
         return cls(*place, *dated, key_text, key_raw, text, raw, tuple(Header.of(*header) for header in headers))
 
     @property
+    def readable(self) -> Line:
+        """The same record with everything that is text as text."""
+        return Line.of(
+            (self.topic, self.partition, self.offset),
+            (self.timestamp, self.timestamp_type),
+            self.key_bytes,
+            self.value_bytes,
+            ((header.name, header.value_bytes) for header in self.headers),
+        )
+
+    @property
     def key_bytes(self) -> bytes | None:
         return self.key_base64 if self.key is None else self.key.encode()
 

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from schemas.errors import ConfigurationError
-from streams.replay.line import BATCH_LINES, Line
+from streams.replay.line import BATCH_LINES, Header, Line
 
 # A row group, whichever is reached first. Rows: what is decoded at a time. Bytes: an archive has some hundred
 # partitions open at once, and each holds a row group in memory until it is written.
@@ -73,7 +73,7 @@ def read_parquet(path: Path) -> Iterator[list[Line]]:
             if not file.schema_arrow.equals(_schema(arrow)):
                 raise ConfigurationError(f"{path} is no Parquet file of an archive: its columns are others")
             for batch in file.iter_batches(BATCH_LINES):
-                yield [_line(row) for row in batch.to_pylist()]
+                yield [_line(row) for row in zip(*(column.to_pylist() for column in batch.columns), strict=True)]
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror or error}") from None
     except arrow.ArrowException as error:
@@ -93,13 +93,18 @@ def _row(line: Line) -> dict[str, Any]:
     }
 
 
-def _line(row: dict[str, Any]) -> Line:
-    return Line.of(
-        (row["topic"], row["partition"], row["offset"]),
-        (row["timestamp"], row["timestamp_type"]),
-        row["key"],
-        row["value"],
-        ((header["name"], header["value"]) for header in row["headers"]),
+def _line(row: tuple[Any, ...]) -> Line:
+    """Make a record of a row. Its bytes stay bytes, text or not: whoever plays them needs no text."""
+    topic, partition, offset, timestamp, timestamp_type, key, value, headers = row
+    return Line(
+        topic,
+        partition,
+        offset,
+        timestamp,
+        timestamp_type,
+        key_base64=key,
+        value_base64=value,
+        headers=tuple(Header(header["name"], value_base64=header["value"]) for header in headers),
     )
 
 

@@ -40,10 +40,15 @@ def test_unperturbed_the_fault_is_mended_once_and_calm_stays_calm() -> None:
 
 def test_the_judge_sees_a_wrong_action_where_there_is_one() -> None:
     """The limit that is documented: forged telemetry while the newest rollout is unproved. A judge must not miss it."""
-    fresh = run(BY_NAME["provocation_fresh"], 1, fault=False, seed=0)
-    proved = run(BY_NAME["provocation"], 1, fault=False, seed=0)
+    fresh = run(BY_NAME["provocation_fresh"], 2, fault=False, seed=0)
+    proved = run(BY_NAME["provocation"], 2, fault=False, seed=0)
     assert (fresh.false_actions, fresh.held_back) == (1, 0)
     assert (proved.false_actions, proved.held_back) == (0, 1), "live state refuses it"
+
+
+def test_one_forged_series_is_no_proof_against_an_unproved_rollout() -> None:
+    fresh = run(BY_NAME["provocation_fresh"], 1, fault=False, seed=0)
+    assert (fresh.incidents, fresh.false_actions, fresh.held_back) == (1, 0, 0), "a person is asked"
 
 
 def test_hostile_records_are_refused_one_by_one_and_break_nothing() -> None:
@@ -62,10 +67,15 @@ def test_one_liar_moves_nothing_and_many_little() -> None:
     assert max(one.versions_live for one in found) > 0, "the attack is one: without the brakes it would move more"
 
 
-def test_the_command_writes_its_figures(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    to = tmp_path / "adversary.json"
-    monkeypatch.setattr("sys.argv", ["adversary", "--attack", "provocation_fresh", "--seeds", "1", "--json", str(to)])
+def test_the_command_writes_its_figures_and_curves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    to, page = tmp_path / "adversary.json", tmp_path / "adversary.html"
+    words = ["--attack", "provocation_fresh", "--seeds", "1", "--json", str(to), "--html", str(page)]
+    monkeypatch.setattr("sys.argv", ["adversary", *words])
     assert command.main() == 0
-    assert [(one["attack"], one["level"], one["sound"]) for one in json.loads(to.read_text())] == [
-        ("provocation_fresh", level, True) for level in BY_NAME["provocation_fresh"].levels
-    ]
+    rows = {row["name"]: row for row in json.loads(to.read_text())}
+    assert all(row.keys() == {"name", "value", "unit", "anchor", "goal", "met"} for row in rows.values())
+    for level in BY_NAME["provocation_fresh"].levels:
+        found = rows[f"provocation_fresh, {level:g} forged instances: false actions"]
+        assert (found["goal"], found["met"]) == (0, found["value"] == 0)
+    assert page.read_text().count("<polyline") == 3
+    assert "forged instances" in page.read_text()

@@ -80,7 +80,7 @@ def publish(kafka: KafkaSettings, topic: str, partition: int, values: tuple[byte
 
 
 def lines(path: Path) -> list[Line]:
-    return [line for some in read_lines(path) for line in some]
+    return [line.readable for some in read_lines(path) for line in some]
 
 
 @pytest.mark.parametrize("kind", FORMATS)
