@@ -55,7 +55,8 @@ def standing(incident: Incident) -> list[Check]:
 def certainty(incident: Classified, settings: PolicySettings) -> list[Check]:
     """Check that the classification is one that may be acted on without a person."""
     found = incident.classification
-    sure, known = found.confidence >= settings.min_confidence, found.credibility >= settings.min_credibility
+    needed = settings.confidence_needed(found.label)
+    sure, known = found.confidence >= needed, found.credibility >= settings.min_credibility
     return [
         Check(name="classified", passed=found.label != "unknown", detail=f"class {found.label}"),
         Check(
@@ -66,7 +67,7 @@ def certainty(incident: Classified, settings: PolicySettings) -> list[Check]:
         Check(
             name="confident",
             passed=sure,
-            detail=f"confidence {found.confidence:.3f}, {settings.min_confidence:g} needed",
+            detail=f"confidence {found.confidence:.3f}, {needed:g} needed",
         ),
         Check(
             name="familiar",

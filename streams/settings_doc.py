@@ -123,6 +123,8 @@ def _kind(annotation: Any) -> str:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin is tuple:
         return f"list of {_kind(arguments[0])}"
+    if origin is dict:
+        return f"table of name to {_kind(arguments[1])}"
     if origin in {Union, UnionType}:
         return " or ".join(_kind(argument) for argument in arguments if argument is not NoneType)
     if origin is Annotated:
@@ -136,7 +138,7 @@ def _default(info: FieldInfo) -> str:
         return "required"
     if default is None:
         return "none"
-    if isinstance(default, tuple):
+    if isinstance(default, (tuple, dict)):
         return f"`{json.dumps(default)}`" if default else "empty"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"

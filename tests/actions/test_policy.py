@@ -50,6 +50,25 @@ def test_the_first_grant_that_matches_counts() -> None:
     assert decision(incident(environment="production"), settings).tier == "recommend"
 
 
+def test_a_class_whose_wrong_action_costs_more_needs_a_higher_confidence() -> None:
+    settings = granted("autonomous")
+    sure = REGRESSION.model_copy(update={"confidence": 0.85})
+    assert decision(incident(classification=sure), settings).verdict == "act"
+    dear = settings.model_copy(update={"cost_ratios": {sure.label: 9.0}})
+    found = decision(incident(classification=sure), dear)
+    assert (found.verdict, failed(found)) == ("ask", {"confident"})
+    assert "0.9 needed" in next(check.detail for check in found.checks if check.name == "confident")
+    cheap = settings.model_copy(update={"cost_ratios": {sure.label: 1.0}})
+    assert decision(incident(classification=sure.model_copy(update={"confidence": 0.5})), cheap).verdict == "act"
+
+
+def test_as_shipped_what_cuts_off_needs_more_than_what_mends() -> None:
+    needed = PolicySettings().confidence_needed
+    assert needed("segment_compromised") == pytest.approx(0.95)
+    assert needed("instance_compromised") == pytest.approx(0.9)
+    assert needed("deployment_regression") == PolicySettings().min_confidence
+
+
 def test_the_command_carries_what_was_decided() -> None:
     (command,) = decision().actions
     assert command.id == action_id("incident-1", "rollback-deployment", 1, "rollback", SERVICE)
