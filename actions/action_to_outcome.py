@@ -32,7 +32,7 @@ from actions.ledger import Ledger, connect
 from actions.offsets import OffsetTracker
 from actions.rails import RailsSettings
 from actions.rails_store import RailsStore
-from actions.records import Reading, Records
+from actions.records import Records
 from actions.reversals import Reversals
 from actions.run import carry_out
 from actions.tools import Tools
@@ -90,6 +90,7 @@ async def equipped(config: ExecutorConfig) -> AsyncIterator[Tools]:
     redis = connect(config.ledger_url)
     connectors = registry.build(config.connectors)
     controls = ControlsReader(config.kafka, config.topic_prefix)
+    records = Records(config.kafka, config.topic_prefix)
     try:
         yield Tools(
             name=config.name,
@@ -101,16 +102,12 @@ async def equipped(config: ExecutorConfig) -> AsyncIterator[Tools]:
             controls=controls.current,
             evidence=lambda evidence: TopicReader(config.kafka, SIGNALS, config.topic_prefix, evidence.add),
             clock=time_ns,
-            forensics=Forensics(config.forensics, config.name, time_ns, Records(_reading(config)).collect),
+            forensics=Forensics(config.forensics, config.name, time_ns, records.collect),
         )
     finally:
         controls.close()
         await registry.close(connectors)
         await redis.aclose()
-
-
-def _reading(config: ExecutorConfig) -> Reading:
-    return lambda topic, sink: TopicReader(config.kafka, topic, config.topic_prefix, sink)
 
 
 async def sweep(tools: Tools, publisher: Publisher) -> None:

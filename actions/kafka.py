@@ -76,11 +76,10 @@ def first_since(
     ]
 
 
-class TopicReader:
-    """Every partition of one topic, without a group; what is read goes to `sink`."""
+class MessageReader:
+    """Every partition of one topic, without a group; messages go to `sink` as they are."""
 
-    def __init__(self, kafka: KafkaConfig, topic: Topic, prefix: str, sink: Callable[[Any], None]) -> None:
-        self._topic = topic
+    def __init__(self, kafka: KafkaConfig, topic: Topic, prefix: str, sink: Callable[[Message], None]) -> None:
         self._name = topic.full_name(prefix)
         self._sink = sink
         settings = {
@@ -112,15 +111,15 @@ class TopicReader:
         except KafkaException as error:
             raise _unreachable(self._name, error) from error
 
-    async def catch_up(self) -> None:
-        """Read everything that is on the topic now.
+    async def catch_up(self, seconds: float = ASK_SECONDS) -> None:
+        """Read everything that is on the topic now, within this time.
 
         Raises:
             TemporaryError: it cannot be read in time.
 
         """
         try:
-            async with asyncio.timeout(ASK_SECONDS):
+            async with asyncio.timeout(seconds):
                 asked_at = int(time.time() * 1000)
                 ends = await self._ends()
                 self.poll()
@@ -128,7 +127,7 @@ class TopicReader:
                     await asyncio.sleep(POLL_SECONDS)
                     self.poll()
         except TimeoutError:
-            raise TemporaryError(f"{self._name} could not be read within {ASK_SECONDS:g} s") from None
+            raise TemporaryError(f"{self._name} could not be read within {seconds:g} s") from None
         except KafkaException as error:
             raise _unreachable(self._name, error) from error
 
@@ -173,9 +172,7 @@ class TopicReader:
         self._at[partition] = offset + 1
         self._newest[partition] = message.timestamp()[1]
         self._at_end.discard(partition)
-        # What cannot be read is in the dead letters already, or will be: the stage that owns the topic sees to it.
-        with suppress(RecordError):
-            self._sink(decode(self._topic, bytes_of(message.key()), bytes_of(message.value())))
+        self._sink(message)
 
     async def _ends(self) -> dict[int, int]:
         """Ask the brokers where each partition ends now."""
@@ -196,6 +193,18 @@ class TopicReader:
             )
             for partition, end in ends.items()
         )
+
+
+class TopicReader(MessageReader):
+    """Every record of one topic; what is read goes to `sink`."""
+
+    def __init__(self, kafka: KafkaConfig, topic: Topic, prefix: str, sink: Callable[[Any], None]) -> None:
+        def decoded(message: Message) -> None:
+            # What cannot be read is in the dead letters already, or will be: the stage that owns the topic sees to it.
+            with suppress(RecordError):
+                sink(decode(topic, bytes_of(message.key()), bytes_of(message.value())))
+
+        super().__init__(kafka, topic, prefix, decoded)
 
 
 class ControlsReader:
