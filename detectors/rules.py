@@ -40,6 +40,11 @@ class Evidence:
         return self.rising("latency", "errors")
 
     @cached_property
+    def remarks(self) -> list[Signal]:
+        """What logs say more of than usual without calling it an error: no sign for one class rather than another."""
+        return [s for s in self.signals if s.kind == "log" and s not in self.symptoms]
+
+    @cached_property
     def alarms(self) -> list[Signal]:
         """Alerts of systems that look for intruders."""
         return [s for s in self.signals if _is_security(s)]
@@ -131,12 +136,12 @@ def _is_security(signal: Signal) -> bool:
 
 def _deployment_regression(evidence: Evidence) -> Found | None:
     """Users get worse service since the last rollout: of one kind of symptom most, if not all, began after it."""
-    return _blamed(evidence) if len({s.subject for s in evidence.signals}) > 1 else None
+    return _blamed(evidence) if len({s.witness for s in evidence.signals}) > 1 else None
 
 
 def _lone_regression(evidence: Evidence) -> Found | None:
-    """One series is worse since the last rollout, and nothing else says that anything is wrong."""
-    return _blamed(evidence) if len({s.subject for s in evidence.signals}) == 1 else None
+    """One witness says that it is worse since the last rollout, and nothing else says that anything is wrong."""
+    return _blamed(evidence) if len({s.witness for s in evidence.signals}) == 1 else None
 
 
 def _blamed(evidence: Evidence) -> Found | None:
@@ -249,7 +254,11 @@ def _instance_fault(evidence: Evidence) -> Found | None:
     """One instance serves worse, in more than one way, and nothing of it is used up."""
     symptoms = evidence.symptoms
     names = {s.name for s in symptoms}
-    if evidence.lone_instance is None or len(names) < 2 or len(symptoms) < len(evidence.signals):
+    if (
+        evidence.lone_instance is None
+        or len(names) < 2
+        or len(symptoms) + len(evidence.remarks) < len(evidence.signals)
+    ):
         return None
     return [f"{' and '.join(sorted(names))} rose at {evidence.lone_instance} alone"], symptoms
 

@@ -59,6 +59,11 @@ class Signal(Record):
     origin: Origin | None = None
 
     @property
+    def witness(self) -> tuple[str | None, SignalKind, str]:
+        """Who says it: an instance by one name. All that one instance writes into its log is one witness."""
+        return self.entity.instance, self.kind, "" if self.kind == "log" else self.name
+
+    @property
     def place_unix_nano(self) -> int:
         """Where it stands in the order of all signals."""
         return self.time_unix_nano if self.release_unix_nano is None else self.release_unix_nano

@@ -274,7 +274,7 @@ class Correlator:
     def _opens_at(self, scope: Scope) -> int:
         """Event time at which this evidence suffices to open an incident."""
         active = list(scope.active.values())
-        if len({s.entity.instance for s in active}) > 1 or len({_witness(s) for s in active}) > 1:
+        if len({signal.witness for signal in active}) > 1:
             return 0
         if any(s.kind == "alert" for s in active):
             return min(s.time_unix_nano for s in active) + self.rules.group_wait
@@ -323,11 +323,6 @@ def _former(resolved: Incident) -> Former:
     firing = frozenset(signal.subject for signal in resolved.signals if signal.state == "firing")
     ended = resolved.resolved_unix_nano or resolved.updated_unix_nano
     return Former(id=resolved.id, resolved_unix_nano=ended, recurrence=resolved.recurrence, subjects=firing)
-
-
-def _witness(signal: Signal) -> tuple[str, str]:
-    """Who says it: all that one instance writes into its log is one witness, however many templates it fills."""
-    return (signal.kind, "" if signal.kind == "log" else signal.name)
 
 
 def _has_grown(scope: Scope) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from actions.catalog import load
+from actions.settings import PolicySettings
 from detectors.classify import classify
 from detectors.rules import RULES
 from schemas.envelope import AttributeValue, Entity
@@ -117,6 +118,23 @@ def test_each_class_is_told_from_its_scene(wanted: str) -> None:
     best = next(hit for hit in found.rules if hit.label == wanted)
     assert best.because
     assert set(best.signals) <= {s.id for s in SCENES[wanted]}
+
+
+@pytest.mark.parametrize("wanted", SCENES.keys() - {"alert_noise"})
+def test_what_logs_remark_besides_changes_no_class(wanted: str) -> None:
+    scene = SCENES[wanted]
+    remark = signal("log.record.count", instance=scene[0].entity.instance, kind="log")
+    assert classified(*scene, remark).label == wanted
+
+
+def test_whoever_writes_one_log_is_one_witness_against_a_rollout() -> None:
+    def accused(*instances: str) -> float:
+        errors = [signal("log.error.count", 10.0, one, kind="log") for one in instances]
+        lines = [signal("log.error.count", 10.0, one, kind="log", template="boom") for one in instances]
+        lines = [line.model_copy(update={"subject": f"{line.subject}/template"}) for line in lines]
+        return classified(*errors, *lines, changes=(rollout(5.0),)).confidence
+
+    assert accused("i-1") < PolicySettings().min_confidence < accused("i-1", "i-2")
 
 
 NEAR_MISSES = {
