@@ -136,12 +136,17 @@ def _is_security(signal: Signal) -> bool:
 
 def _deployment_regression(evidence: Evidence) -> Found | None:
     """Users get worse service since the last rollout: of one kind of symptom most, if not all, began after it."""
-    return _blamed(evidence) if len({s.witness for s in evidence.signals}) > 1 else None
+    return None if _is_lone(evidence) else _blamed(evidence)
 
 
 def _lone_regression(evidence: Evidence) -> Found | None:
     """One witness says that it is worse since the last rollout, and nothing else says that anything is wrong."""
-    return _blamed(evidence) if len({s.witness for s in evidence.signals}) == 1 else None
+    return _blamed(evidence) if _is_lone(evidence) else None
+
+
+def _is_lone(evidence: Evidence) -> bool:
+    """Whether all there is is one thing that one instance says of itself, however finely it is told apart."""
+    return len({signal.witness for signal in evidence.signals}) == 1
 
 
 def _blamed(evidence: Evidence) -> Found | None:

@@ -12,7 +12,7 @@ from html import escape
 from learning.measures import ALL, Report
 from learning.plots import intervals, reliability
 from learning.returns import Assumptions
-from learning.statistics import Estimate
+from learning.statistics import Estimate, short
 from schemas.envelope import NANOS
 
 _STYLE = """
@@ -78,7 +78,7 @@ def tile(name: str, one: Estimate, unit: str = "") -> str:
     """Show an estimate: a share, or a figure with its unit."""
 
     def shown(value: float) -> str:
-        return f"{value:.3g}{unit}" if unit else f"{value:.1%}"
+        return f"{short(value)}{unit}" if unit else f"{value:.1%}"
 
     value = "-" if one.value is None else shown(one.value)
     between = "" if one.lower is None or one.upper is None else f"{shown(one.lower)} to {shown(one.upper)}, "
@@ -154,4 +154,4 @@ def table(rows: Iterable[Sequence[object]]) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3g}"
+    return "-" if value is None else short(value)

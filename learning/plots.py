@@ -12,7 +12,7 @@ from html import escape
 from typing import NamedTuple
 
 from learning.calibration import Bin
-from learning.statistics import Estimate
+from learning.statistics import Estimate, short
 
 _WIDTH, _ROW, _LEFT, _RIGHT = 720, 26, 280, 120
 _SIDE, _MARGIN, _HEIGHT = 300, 40, 120
@@ -44,7 +44,7 @@ def _interval(name: str, one: Estimate, y: float, widest: float, unit: str) -> l
         f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y}" y2="{y}" class="axis"/>',
         f'<line x1="{x(low)}" x2="{x(high)}" y1="{y}" y2="{y}" class="range"/>',
         f'<circle cx="{x(value)}" cy="{y}" r="5"/>',
-        f'<text x="{_WIDTH - _RIGHT + 10}" y="{y + 4}">{value:.3g}{unit} (n={one.n})</text>',
+        f'<text x="{_WIDTH - _RIGHT + 10}" y="{y + 4}">{short(value)}{unit} (n={one.n})</text>',
     ]
 
 

@@ -33,8 +33,17 @@ class Estimate(Model):
         if self.value is None:
             return "-"
         if self.lower is None or self.upper is None:
-            return f"{self.value:.3g} (n={self.n})"
-        return f"{self.value:.3g} [{self.lower:.3g}, {self.upper:.3g}] (n={self.n})"
+            return f"{short(self.value)} (n={self.n})"
+        return f"{short(self.value)} [{short(self.lower)}, {short(self.upper)}] (n={self.n})"
+
+
+def short(value: float) -> str:
+    """Write a figure with three digits, or all those before the point.
+
+    >>> short(0.12345), short(1800.0)
+    ('0.123', '1800')
+    """
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def rate(count: int, of: int) -> Estimate:

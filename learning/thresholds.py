@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from actions.autonomy import lower_bound
 from actions.checks import certainty
 from actions.settings import PolicySettings
+from learning.calibration import Claim
+from learning.drift import Drift, watch
 from learning.gate import Figures
 from learning.lessons import Lesson
 from schemas.envelope import content_id
@@ -77,6 +79,15 @@ def backtest(lessons: Iterable[Lesson], policy: PolicySettings, served: Collecti
         "lessons": float(len(held)),
         "proposals": float(len(acted)),
     }
+
+
+def drift(lessons: Sequence[Lesson]) -> Drift:
+    """Say whether what judges is still like what builds, and whether confidences are worth what they say."""
+    judged = [one for one in lessons if one.right is not None]
+    cut = int(len(judged) * BUILT_FROM)
+    claims = [Claim(one.about.classification.confidence, bool(one.right)) for one in judged]
+    confidences = [claim.confidence for claim in claims]
+    return watch({"confidence": confidences[:cut]}, {"confidence": confidences[cut:]}, claims)
 
 
 def would_act(lesson: Lesson, policy: PolicySettings, served: Collection[str]) -> bool:

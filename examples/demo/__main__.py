@@ -61,6 +61,9 @@ async def _run(fault: str, report: Path | None, archive: Path | None) -> int:
     if fault != "none":
         console.print(summary(story))
     console.print(scenario.verdict, style="bold green" if passed else "bold red", highlight=False, soft_wrap=True)
+    if archive is not None:
+        told = f"Kept in {archive}. Play it again: REFLEXARC_CONFIG={CONFIG} reflexarc backtest {archive}"
+        console.print(told, highlight=False, soft_wrap=True)
     if report is not None:
         await asyncio.to_thread(report.write_bytes, scenario.report(passed=passed))
     if passed:

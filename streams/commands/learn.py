@@ -125,9 +125,8 @@ def _learn_once(settings: Settings, recordings: Recordings, *, dry_run: bool, js
 
     registry = registry_of(settings)
     learnt = _played(settings, registry, recordings) if recordings.named else _told(settings, registry)
-    if not dry_run:
-        for one in learnt.versions:
-            publish(settings, registry.add(one))
+    if not dry_run and learnt.versions:
+        publish(settings, [changed for one in learnt.versions for changed in registry.add(one)])
     _say(learnt, false_alarms(learnt.lessons), json=json)
 
 
@@ -238,6 +237,10 @@ def _judged(built: Built, registry: Registry, now: int) -> ModelVersion:
 
 
 def _say(learnt: Learnt, alarms: Sequence[FalseAlarms], *, json: bool) -> None:
+    from learning.drift import ALARM, SHIFT  # noqa: PLC0415
+    from learning.thresholds import drift as between  # noqa: PLC0415
+
+    drift = between(learnt.lessons)
     if json:
         live = next((one for one in learnt.versions if one.status == "live"), None)
         document = {
@@ -246,6 +249,7 @@ def _say(learnt: Learnt, alarms: Sequence[FalseAlarms], *, json: bool) -> None:
             "reason": learnt.why_not if live is None else live.reason,
             "tried": [one.model_dump(mode="json") for one in learnt.versions],
             "false_alarms": [one.model_dump() for one in alarms],
+            "drift": drift.model_dump(mode="json"),
         }
         typer.echo(orjson.dumps(document, option=orjson.OPT_INDENT_2))
         return
@@ -256,3 +260,9 @@ def _say(learnt: Learnt, alarms: Sequence[FalseAlarms], *, json: bool) -> None:
     for one in alarms[:10]:
         if one.false:
             typer.echo(f"{one.environment}/{one.service} {one.detector} {one.name}: false {one.false_share}")
+    moved = [
+        f"{name} {value:.2f} ({SHIFT:g} is a shift)" for name, value in drift.stability.items() if value is not None
+    ]
+    if learnt.lessons:
+        moved.append(f"calibration {drift.calibration_martingale:.3g} ({ALARM:g} is an alarm)")
+        typer.echo(f"Drift: {', '.join(moved)}.")

@@ -14,7 +14,7 @@ from actions.catalog import load
 from schemas.action import ActionCommand
 from schemas.codec import encode
 from schemas.control import Control
-from schemas.decision import Decision
+from schemas.decision import Check, Decision
 from schemas.envelope import Model, Record, content_id
 from schemas.errors import PermanentError
 from schemas.incident import Incident
@@ -214,10 +214,24 @@ def _key(record: Record) -> str:
 
 def _differences(mine: Record, other: Record) -> Iterator[str]:
     """Name the fields that are not the same, with both values where they are short."""
+    if isinstance(mine, Decision) and isinstance(other, Decision):
+        yield from _checked_otherwise(mine, other)
     theirs = other.model_dump(mode="json")
     for name, value in mine.model_dump(mode="json").items():
-        if name not in _CHAIN and value != theirs[name]:
+        if name not in _CHAIN and name != "checks" and value != theirs[name]:
             yield f"{name}: {_short(value)} then, {_short(theirs[name])} now"
+
+
+def _checked_otherwise(mine: Decision, other: Decision) -> Iterator[str]:
+    """Name the checks that are not the same, one by one."""
+    then, now = ({check.name: _told(check) for check in one.checks} for one in (mine, other))
+    for name in dict.fromkeys([*then, *now]):
+        if then.get(name) != now.get(name):
+            yield f"check {name}: {then.get(name, 'not made')} then, {now.get(name, 'not made')} now"
+
+
+def _told(check: Check) -> str:
+    return f"{'passed' if check.passed else 'FAILED'} ({check.detail})"
 
 
 def _short(value: object) -> str:

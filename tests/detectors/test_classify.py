@@ -69,6 +69,16 @@ def test_symptoms_after_a_rollout_are_its_doing() -> None:
     assert label(signal(LATENCY), signal(ERRORS), changes=(rollout(5.0),)) == "deployment_regression"
 
 
+def test_one_series_alone_accuses_a_rollout_with_less_precision_however_finely_it_is_told_apart() -> None:
+    lone = [signal("log.error.count", kind="log"), signal("log.error.count", kind="log", log__template="it broke")]
+    lone[1] = lone[1].model_copy(update={"subject": "another"})
+    for signals in (lone[:1], lone):
+        found = classified(*signals, changes=(rollout(5.0),))
+        assert (found.label, found.rules[0].rule) == ("deployment_regression", "rollout-before-lone-symptom")
+    elsewhere = signal("log.error.count", 11.0, "i-2", kind="log")
+    assert classified(*lone, elsewhere, changes=(rollout(5.0),)).rules[0].rule == "rollout-before-symptoms"
+
+
 def test_a_rollout_after_the_symptoms_is_not_their_cause() -> None:
     assert label(signal(LATENCY), signal(ERRORS), changes=(rollout(12.0),)) != "deployment_regression"
 

@@ -81,9 +81,13 @@ def test_a_candidate_is_learnt_goes_live_and_is_rolled_back(
     assert load_settings().policy.min_confidence == 0.8, "a dry run changes nothing"
     found: dict[str, Any] = json.loads(run("learn", "--json"))
     assert (found["lessons"], found["false_alarms"][0]["false"]) == (90, 30)
+    # Two of three were right, said with 0.81 to 0.95: whoever bets against that wins.
+    assert found["drift"]["calibration_martingale"] > 20
     assert load_settings().policy.min_confidence == 0.82
     assert "policy.min_confidence = 0.82" in run("models", "list")
-    assert "No candidate" in run("learn"), "it is live already"
+    again = run("learn")
+    assert "No candidate" in again, "it is live already"
+    assert "(20 is an alarm)" in again
     assert "withdrawn: rolled back to the shipped settings by ada" in run("models", "rollback", "--by", "ada")
     assert load_settings().policy.min_confidence == 0.8
     assert "rejected" in run("learn"), "a person has rolled it back"
@@ -113,6 +117,28 @@ def test_what_a_recording_shows_to_be_better_goes_live_and_is_rolled_back(kafka:
     assert "withdrawn" in run("models", "rollback")
     assert load_settings().correlate.lone_wait_seconds == 30.0
     assert "no model is live" in str(CliRunner().invoke(app, ["models", "rollback"]).exception)
+
+
+def test_candidates_play_a_span_of_the_topics_themselves(
+    kafka: KafkaSettings, valkey: EmbeddedValkey, topic_prefix: str
+) -> None:
+    lessons = [told(n, 0.81 if n % 3 == 0 else 0.95, right=n % 3 != 0, by=f"p{n % 4}") for n in range(90)]
+    asyncio.run(keep(valkey.url, topic_prefix, lessons))
+    sent = slow_instance(0, 0)
+
+    async def publish() -> None:
+        publisher = Publisher(kafka)
+        await publisher.publish([Message(one.topic.full_name(topic_prefix), one.key, one.value) for one in sent])
+        await publisher.close()
+
+    asyncio.run(publish())
+    found: dict[str, Any] = json.loads(run("learn", "--from", "1h", "--json"))
+    assert found["lessons"] == 90
+    assert {one["data"]["records"] for one in found["tried"]} == {len(sent)}
+    # What lessons ask for is tried beside the steps; a calm recording proves nothing of either.
+    asked = {one["parameters"].get("policy.min_confidence") for one in found["tried"]} - {None}
+    assert asked == {0.82, 0.85}
+    assert {one["reason"] for one in found["tried"]} == {"no guarded figure is better"}
 
 
 def test_feedback_names_its_incident_and_goes_to_its_scope(kafka: KafkaSettings) -> None:

@@ -84,6 +84,8 @@ def test_what_other_settings_would_decide_is_named_as_another_policy(topics: lis
     assert compared(found)[1] == ("decision", "other")
     (decision,) = (step for step in found.steps if step.what == "decision")
     assert "verdict: act then, observe now" in decision.differs
+    assert [line.partition(":")[0] for line in decision.differs if line.startswith("check")] == ["check tier"]
+    assert any(line.startswith("check tier: passed (autonomous: granted") for line in decision.differs)
 
 
 def test_what_a_model_had_set_that_day_holds_again(topics: list[Seen]) -> None:
