@@ -127,7 +127,10 @@ class Decide(RecordKernel):
         self._catalog = catalog
         self._policy = policy
         saved = _Saved.model_validate_json(state) if state else _Saved(scopes={}, opened={}, controls=())
-        self._scopes = dict(saved.scopes)
+        self._scopes: dict[str, ScopeMemory] = {}
+        self._waiting: dict[str, int] = {}  # scope -> when to look at it again
+        for scope, memory in saved.scopes.items():
+            self._put(scope, memory)
         self._open = dict(saved.opened)  # scope -> when its open incident was opened
         self._reached = saved.reached_unix_nano
         self._recent = {example.incident_id: example for example in saved.recent}
@@ -151,7 +154,7 @@ class Decide(RecordKernel):
     @property
     def waits(self) -> bool:
         """Whether the passing of time alone may bring something about."""
-        return any(memory.again_unix_nano is not None for memory in self._scopes.values())
+        return bool(self._waiting)
 
     def wake(self, quiet_seconds: float) -> list[Output]:
         return self._due(self._reached + int(quiet_seconds * NANOS), reach=False)
@@ -168,12 +171,18 @@ class Decide(RecordKernel):
         )
         return saved.model_dump_json().encode()
 
+    def _put(self, scope: str, memory: ScopeMemory) -> None:
+        self._scopes[scope] = memory
+        if memory.again_unix_nano is None:
+            self._waiting.pop(scope, None)
+        else:
+            self._waiting[scope] = memory.again_unix_nano
+
     def _due(self, until: int, *, reach: bool = True) -> list[Output]:
         """Look again at what was held, in the order of time."""
         found: list[Output] = []
         while True:
-            waiting = [(m.again_unix_nano, scope) for scope, m in self._scopes.items() if m.again_unix_nano is not None]
-            at, scope = min(waiting, default=(until + 1, ""))
+            at, scope = min(((at, scope) for scope, at in self._waiting.items()), default=(until + 1, ""))
             if at > until:
                 break
             found += self._again(scope, at, only_if_other=True)
@@ -187,14 +196,14 @@ class Decide(RecordKernel):
         memory = self._scopes.get(incident.scope, ScopeMemory())
         if incident.status == "resolved":
             self._open.pop(incident.scope, None)
-            self._scopes[incident.scope] = memory.model_copy(update=_NO_INCIDENT)
+            self._put(incident.scope, memory.model_copy(update=_NO_INCIDENT))
             return []
         self._open[incident.scope] = incident.opened_unix_nano
         if incident.id != memory.incident_id:
             memory = memory.model_copy(update={**_NO_INCIDENT, "incident_id": incident.id})
         known = _looks(incident) == memory.decided
         changed = {"incident": incident} if known else {"incident": incident, "asked": 0}
-        self._scopes[incident.scope] = memory.model_copy(update=changed)
+        self._put(incident.scope, memory.model_copy(update=changed))
         return [] if known else self._again(incident.scope, incident.updated_unix_nano)
 
     def _recognised(self, incident: Incident) -> Incident:
@@ -231,10 +240,10 @@ class Decide(RecordKernel):
         asked = memory.asked + 1 if decision.verdict == "ask" else 0
         update: dict[str, Any] = {"again_unix_nano": self._again_at(decision, asked), "asked": asked}
         if only_if_other and not asked and decision.verdict == memory.verdict:
-            self._scopes[scope] = memory.model_copy(update=update)
+            self._put(scope, memory.model_copy(update=update))
             return []
         update |= {"previous_hash": decision.hash, "decided": _looks(incident), "verdict": decision.verdict}
-        self._scopes[scope] = memory.model_copy(update=update)
+        self._put(scope, memory.model_copy(update=update))
         if decision.verdict == "act":
             self._note_issued(scope, decision.actions)
         return [Emit(DECISIONS, scope.encode(), decision)]
@@ -250,7 +259,7 @@ class Decide(RecordKernel):
         issued = {attempt.action_id: attempt for attempt in memory.issued}
         mine = {c.id: _attempt(c) for c in commands if c.incident_id == memory.incident_id}
         update = {"issued": tuple((issued | mine).values()), "again_unix_nano": None}
-        self._scopes[scope] = memory.model_copy(update=update if mine else {})
+        self._put(scope, memory.model_copy(update=update if mine else {}))
 
     def _decide(self, incident: Incident, memory: ScopeMemory, now: int) -> Decision:
         return decide(
@@ -312,13 +321,11 @@ class Decide(RecordKernel):
                 environment=outcome.target.environment, service=outcome.target.service, playbook=outcome.playbook
             ),
         )
-        self._scopes[scope] = memory.model_copy(
-            update={
-                "endings": (*memory.endings, _ending(outcome))[-MAX_ENDINGS:],
-                "records": {**memory.records, outcome.playbook: fold(record, told)},
-            }
-        )
-
+        update = {
+            "endings": (*memory.endings, _ending(outcome))[-MAX_ENDINGS:],
+            "records": {**memory.records, outcome.playbook: fold(record, told)},
+        }
+        self._put(scope, memory.model_copy(update=update))
         return self._go_on(told)
 
     def _go_on(self, told: Outcome) -> list[Output]:
@@ -334,7 +341,7 @@ class Decide(RecordKernel):
             return self._again(scope, self._reached)
         # What refused it has to pass first.
         update = {"verdict": "", "again_unix_nano": self._reached + AGAIN_NANOS}
-        self._scopes[scope] = memory.model_copy(update=update)
+        self._put(scope, memory.model_copy(update=update))
         return []
 
     def _hear(self, control: Control) -> list[Output]:
@@ -353,7 +360,7 @@ class Decide(RecordKernel):
         """Ask no more about what a person has rejected, as it looks now."""
         for scope, memory in self._scopes.items():
             if memory.incident_id and memory.incident_id == control.incident_id and memory.verdict == "ask":
-                self._scopes[scope] = memory.model_copy(update={"again_unix_nano": None})
+                self._put(scope, memory.model_copy(update={"again_unix_nano": None}))
                 return
 
 
