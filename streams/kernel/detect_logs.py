@@ -109,7 +109,9 @@ class LogDetect(SeriesDetect):
         before = [body for at, body in self._errors.get(verdict.series, ()) if at <= verdict.sample]
         body = before[-1] if before else self._bodies.get(verdict.series)
         said = () if body is None else (f"newest error: {body}",)
-        return *explain(verdict, series), *self._novelty(verdict), *said
+        first, *more = explain(verdict, series)
+        template = series.attributes.get(TEMPLATE)
+        return (first if template is None else f'"{template}": {first}', *more, *self._novelty(verdict), *said)
 
     def snapshot_extra(self) -> bytes:
         return msgspec.msgpack.encode(_Extra(self._heard, self._bodies, self._miner.freeze(), self._unheard))

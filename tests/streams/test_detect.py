@@ -194,6 +194,7 @@ def test_errors_are_counted_and_quoted_without_what_could_steer_a_terminal() -> 
     assert fired.reasons[-1] == "newest error: Unhandled … KeyError:  [31m'rate'"
     assert (template.name, template.state) == (ERROR_COUNT, "firing")
     assert template.attributes == {TEMPLATE: "Unhandled more KeyError: <*>"}
+    assert template.reasons[0].startswith('"Unhandled more KeyError: <*>": ')
     assert "new here: the service was heard for 40 s without it" in template.reasons
 
 
