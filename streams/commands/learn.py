@@ -128,6 +128,9 @@ def _learn_once(settings: Settings, recordings: Recordings, *, dry_run: bool, js
     if not dry_run and learnt.versions:
         publish(settings, [changed for one in learnt.versions for changed in registry.add(one)])
     _say(learnt, false_alarms(learnt.lessons), json=json)
+    if recordings.named and not recordings.labels and not learnt.lessons:
+        why = "nobody said what really happened in these recordings, so nothing can be shown to be better"
+        typer.echo(f"Note: {why}: give --labels, or say it with `reflexarc feedback`.", err=True)
 
 
 def _told(settings: Settings, registry: Registry) -> Learnt:

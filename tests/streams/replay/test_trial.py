@@ -75,9 +75,11 @@ def test_what_spares_a_quiet_period_its_false_incident_goes_live(tmp_path: Path)
 
 def test_where_nothing_can_be_better_all_are_kept_with_the_reason(tmp_path: Path) -> None:
     kept(tmp_path / "found", bad_rollout())
-    found = learn("--archive", "found")
+    done = CliRunner().invoke(app, ["learn", "--dry-run", "--json", "--archive", "found"], catch_exceptions=False)
+    found = json.loads(done.stdout)
     assert found["model"] is None
     assert {one["reason"] for one in found["tried"]} == {"no guarded figure is better"}
+    assert "nobody said what really happened" in done.stderr
 
 
 def test_what_people_have_set_or_rolled_back_is_not_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
