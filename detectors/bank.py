@@ -21,9 +21,10 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from detectors import evidence
+from detectors import coarse, evidence
+from detectors.coarse import CoarseSeries
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -91,8 +92,11 @@ class Verdict:
     expected: float
     scale: float
     height: float
+    level: float  # the largest p-value that was raised then
     # Position, among the samples given to `fold`, of the last one that the evidence may rest on; -1: one before them.
     sample: int = field(compare=False)
+    # Of a coarse series: what was surprising, in decades.
+    looks: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(slots=True)
@@ -128,6 +132,10 @@ class Columns:
     looks: Floats  # the tail record: see `evidence.calibrate`
     entered: Floats
     excess: Floats
+    seen: Ints  # the last tick that gave a number
+    interval: NDArray[np.float32]  # ticks from one number to the next, smoothed; 1 of a fine series
+    streak: NDArray[np.int8]  # long gaps in a row; below zero: short ones
+    slot: NDArray[np.int32]  # in `coarse`; -1: a fine series
     ring: NDArray[np.float32]  # [series, window]
 
     @classmethod
@@ -151,6 +159,10 @@ class Columns:
             looks=np.zeros(size),
             entered=np.zeros(size),
             excess=np.zeros(size),
+            seen=np.full(size, -1, np.int64),
+            interval=np.ones(size, np.float32),
+            streak=np.zeros(size, np.int8),
+            slot=np.full(size, -1, np.int32),
             ring=np.zeros((size, window), np.float32),
         )
 
@@ -172,6 +184,7 @@ class SeriesBank:
         self.high = 0  # newest event time seen
         self.closed = -1  # ticks below this are closed; -1: nothing seen yet
         self.late = 0
+        self.coarse = CoarseSeries()
         self._open: dict[int, _OpenTick] = {}
         self._counts: Ints = np.zeros(0, np.int64)  # rows that count, for zero filling
         self._sample = -1  # the last sample before the tick being closed
@@ -198,7 +211,7 @@ class SeriesBank:
             grown = Columns.blank(max(want, 2 * have, 64), window)
             grown.assign(slice(0, have), self.columns)
             self.columns = grown
-        self.columns.assign(rows, Columns.blank(1, window))
+        self._blank(rows)
         self.columns.kind[rows] = kinds
         if zeros is not None:
             self.columns.filled[rows] = np.minimum(zeros, window)
@@ -212,8 +225,13 @@ class SeriesBank:
 
     def forget(self, rows: Ints) -> None:
         """Take `rows` out of use."""
-        self.columns.assign(rows, Columns.blank(1, self.settings.window))
+        self._blank(rows)
         self._counts = np.flatnonzero(self.columns.kind >= Kind.COUNT)
+
+    def _blank(self, rows: Ints) -> None:
+        slots = self.columns.slot[rows]
+        self.coarse.forget(slots[slots >= 0].astype(np.int64))
+        self.columns.assign(rows, Columns.blank(1, self.settings.window))
 
     def open_samples(self) -> tuple[Ints, Ints, Floats]:
         """Series, time and value of the samples whose ticks are still open, in the order in which they were read."""
@@ -303,6 +321,8 @@ class SeriesBank:
         far &= (c.kind[series] == Kind.GAUGE) & ~c.firing[series] & c.spread[series]
         for i in np.flatnonzero(far).tolist():
             row = int(series[i])
+            if c.slot[row] >= 0:
+                continue
             surprise = evidence.calibrate(
                 evidence.decades((value[[i]] - c.centre[row]) / scale[i]),
                 c.looks[[row]],
@@ -317,7 +337,8 @@ class SeriesBank:
             # Not before what `watermark` said to be complete when this sample was still to come.
             self._sample, at = int(sample[i]), max(int(time[i]), int(passed[i]) + 1)
             release = max(at - self.settings.lateness_nanos, int(passed[i]) + 1)
-            yield self._verdict(row, Change.FIRING, at, float(value[i]), release)
+            level = float(self._level(float(c.density[row])))
+            yield self._verdict(row, Change.FIRING, at, float(value[i]), level=level, release=release)
 
     def _close_before(self, tick: int) -> Iterator[Verdict]:
         if self.closed < 0:
@@ -336,9 +357,13 @@ class SeriesBank:
         if not len(rows):
             return
         c = self.columns
-        known = c.filled[rows] >= self.settings.warmup
+        self._learn_interval(rows, tick)
+        slow = c.slot[rows] >= 0
+        known = (c.filled[rows] >= self.settings.warmup) & ~slow
         if known.any():
             yield from self._judge(rows[known], values[known], tick)
+        if slow.any():
+            yield from self._judge_coarse(rows[slow], values[slow], tick)
         calm = self._is_calm(rows)
         self._push(rows[calm], values[calm])
 
@@ -399,17 +424,48 @@ class SeriesBank:
         c.onset[rows] = np.where(begins, np.where(c.last_tick[rows] == tick, c.last_time[rows], end - 1), c.onset[rows])
         c.height[rows] = height
         self._learn_tail(rows, raw)
+        fires = ~c.firing[rows] & (height >= self._threshold(1.0))
+        yield from self._change(rows, values, tick, raw, fires)
+
+    def _judge_coarse(self, rows: Ints, values: Floats, tick: int) -> Iterator[Verdict]:
+        """As `_judge`, of series with a detector of their own each: its score is evidence enough, nothing adds up."""
+        c = self.columns
+        slots = c.slot[rows].astype(np.int64)
+        height, score = self.coarse.height(slots, c.last_time[rows], values)
+        height = np.nan_to_num(height)
+        threshold = evidence.threshold_of(self._level(1.0 / c.interval[rows]))
+        before = c.height[rows]
+        begins = (before <= 0) & (height > 0) & ~c.firing[rows]
+        c.onset[rows] = np.where(begins, c.last_time[rows], c.onset[rows])
+        c.height[rows] = height
+        calm = ~c.firing[rows] & (height < threshold)
+        self.coarse.learn(slots[calm], score[calm])
+        with np.errstate(invalid="ignore"):
+            raw = evidence.decades((values - c.centre[rows]) / c.scale[rows])
+        # Surprise lasts: it has to rise through the threshold, or what has just been cleared would fire again.
+        fires = ~c.firing[rows] & (height >= threshold) & (before < threshold)
+        yield from self._change(rows, values, tick, np.where(height < threshold, raw, np.inf), fires)
+
+    def _change(
+        self, rows: Ints, values: Floats, tick: int, raw: Floats, fires: NDArray[np.bool_]
+    ) -> Iterator[Verdict]:
+        """Fire, clear, adapt."""
+        c = self.columns
+        end = (tick + 1) * self.settings.tick_nanos
         # A tick from before it fired says nothing of whether it is over.
         c.calm[rows] = np.where((raw < CALM_DECADES) & (tick >= c.since[rows]), c.calm[rows] + 1, 0)
-        fires = ~c.firing[rows] & (height >= self._threshold(1.0))
         clears = c.firing[rows] & (c.calm[rows] >= CALM_TICKS)
-        adapts = c.firing[rows] & ~clears & (tick - c.since[rows] >= self.settings.adapt_ticks)
+        # An hour is a dozen looks at a coarse series: it takes as many as its baseline has.
+        patience = np.where(c.slot[rows] >= 0, self.settings.window * c.interval[rows], self.settings.adapt_ticks)
+        adapts = c.firing[rows] & ~clears & (tick - c.since[rows] >= np.maximum(patience, self.settings.adapt_ticks))
         for change, which in ((Change.FIRING, fires), (Change.CLEARED, clears), (Change.ADAPTED, adapts)):
             for i in np.flatnonzero(which).tolist():
-                yield self._verdict(int(rows[i]), change, end, float(values[i]))
+                level = float(self._level(1.0 / c.interval[rows[i]])) if change is Change.FIRING else 0.0
+                yield self._verdict(int(rows[i]), change, end, float(values[i]), level=level)
         c.firing[rows[fires]], c.since[rows[fires]] = True, tick
         done = rows[clears | adapts]
-        c.firing[done], c.height[done], c.calm[done] = False, 0.0, 0
+        c.firing[done], c.calm[done] = False, 0
+        c.height[done[c.slot[done] < 0]] = 0.0
         c.filled[rows[adapts]] = 0
 
     def _learn_tail(self, rows: Ints, raw: Floats) -> None:
@@ -427,8 +483,41 @@ class SeriesBank:
         calm: NDArray[np.bool_] = ~c.firing[rows] & (c.height[rows] < self._threshold(1.0) / 2)
         return calm
 
-    def _verdict(self, row: int, change: Change, time: int, observed: float, release: int | None = None) -> Verdict:
+    def _learn_interval(self, rows: Ints, tick: int) -> None:
+        """Follow how often each series brings a number, and give those that turn coarse their slot, or take it back."""
         c = self.columns
+        gap = np.where(c.seen[rows] >= 0, tick - c.seen[rows], 1)
+        c.seen[rows] = tick
+        long = gap * self.settings.tick_nanos >= coarse.COARSE_SECONDS * 1e9
+        if not (long.any() or (c.slot[rows] >= 0).any()):
+            c.streak[rows] = 0
+            return
+        streak = c.streak[rows]
+        streak = np.where(long, np.maximum(streak, 0) + 1, np.minimum(streak, 0) - 1)
+        streak = np.clip(streak, -coarse.STREAK, coarse.STREAK)
+        c.streak[rows] = streak
+        slots = c.slot[rows]
+        # An outage is no interval, so it counts for two.
+        moved = c.interval[rows] + coarse.INTERVAL_RATE * (np.minimum(gap, 2 * c.interval[rows]) - c.interval[rows])
+        c.interval[rows] = np.where(slots >= 0, moved, 1.0)
+        self._turn(rows[(slots < 0) & (streak == coarse.STREAK)], gap[(slots < 0) & (streak == coarse.STREAK)])
+        self._turn_fine(rows[(slots >= 0) & (streak == -coarse.STREAK)])
+
+    def _turn(self, rows: Ints, gap: Ints) -> None:
+        c, slots = self.columns, self.coarse.admit(len(rows))
+        rows, gap = rows[: len(slots)], gap[: len(slots)]
+        c.slot[rows], c.interval[rows], c.height[rows] = slots, gap, 0.0
+
+    def _turn_fine(self, rows: Ints) -> None:
+        c = self.columns
+        self.coarse.forget(c.slot[rows].astype(np.int64))
+        c.slot[rows], c.interval[rows], c.height[rows] = -1, 1.0, 0.0
+
+    def _verdict(
+        self, row: int, change: Change, time: int, observed: float, *, level: float, release: int | None = None
+    ) -> Verdict:
+        c = self.columns
+        slot = int(c.slot[row])
         return Verdict(
             series=row,
             change=change,
@@ -439,7 +528,9 @@ class SeriesBank:
             expected=float(c.centre[row]),
             scale=float(c.scale[row]),
             height=float(c.height[row]),
+            level=level,
             sample=self._sample,
+            looks=self.coarse.looks(slot) if slot >= 0 and change is Change.FIRING else (),
         )
 
     def _push(self, rows: Ints, values: Floats) -> None:
@@ -471,10 +562,14 @@ class SeriesBank:
             c.centre[mine], c.spread[mine], c.scale[mine] = centre, spread > 0, np.maximum(spread, floor)
 
     def _threshold(self, samples_per_tick: float) -> float:
-        """Height to fire at: the false signals allowed in a day, over all series in use and all looks at them."""
+        return float(evidence.threshold_of(self._level(samples_per_tick)))
+
+    def _level(self, looks_per_tick: ArrayLike) -> Floats:
+        """Largest p-value to raise: every series in use has the same part of what may be false in a day."""
         in_use = max(1, int(np.count_nonzero(self.columns.last_tick >= 0)))
-        tests = in_use * samples_per_tick * DAY_NANOS / self.settings.tick_nanos
-        return evidence.threshold(tests, self.settings.false_signals_per_day)
+        looks = in_use * np.asarray(looks_per_tick) * DAY_NANOS / self.settings.tick_nanos
+        level: Floats = self.settings.false_signals_per_day / np.maximum(looks, 1.0)
+        return level
 
 
 # Distance in scales at which one sample can carry more than nine decades: below it no threshold is reachable

@@ -11,6 +11,7 @@ import msgspec
 
 from detectors.bank import BankSettings, Columns, SeriesBank
 from detectors.bank_rows import PackedArray, pack, unpack
+from detectors.coarse import CoarseSeries
 
 
 class _Frozen(msgspec.Struct):
@@ -19,6 +20,7 @@ class _Frozen(msgspec.Struct):
     high: int
     closed: int
     late: int
+    coarse: tuple[bytes, bytes]
 
 
 def freeze(bank: SeriesBank) -> bytes:
@@ -31,6 +33,7 @@ def freeze(bank: SeriesBank) -> bytes:
             high=bank.high,
             closed=bank.closed,
             late=bank.late,
+            coarse=bank.coarse.freeze(),
         )
     )
 
@@ -41,5 +44,6 @@ def thaw(state: bytes, settings: BankSettings) -> SeriesBank:
     bank = SeriesBank(settings)
     columns = Columns(**{name: unpack(array) for name, array in frozen.columns.items()})
     series, time, value = (unpack(array) for array in frozen.samples)
+    bank.coarse = CoarseSeries.thaw(*frozen.coarse)
     bank.resume(columns, (series, time, value), high=frozen.high, closed=frozen.closed, late=frozen.late)
     return bank

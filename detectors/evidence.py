@@ -6,10 +6,10 @@ threshold it must pass, both in decades (powers of ten of probability), so that 
 
 from __future__ import annotations
 
-from math import exp, log
+from math import exp
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 
 Floats = NDArray[np.float64]
@@ -77,12 +77,10 @@ def accumulate(height: Floats, surprise: Floats) -> Floats:
     return np.maximum(0.0, height + surprise - ALLOWANCE)
 
 
-def threshold(tests: float, false_per_tests: float) -> float:
-    """Height at which calm telemetry crosses `false_per_tests` times in `tests` ticks, at most.
-
-    The union bound over ticks of Lundberg's inequality; it needs no independence between series.
-    """
-    return log(max(tests, 1.0) / false_per_tests) / LUNDBERG
+def threshold_of(level: ArrayLike) -> Floats:
+    """Height that calm telemetry reaches in one tick with at most this probability, by Lundberg's inequality."""
+    made: Floats = -np.log(np.minimum(level, 1.0)) / LUNDBERG
+    return made
 
 
 def excursion_p_value(height: float) -> float:

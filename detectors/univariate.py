@@ -56,6 +56,8 @@ ERROR_MEMORY = 200.0
 SPREAD_MEMORY = 300.0
 SPREAD_FLOOR = 0.05
 LONG_MEMORY = 4000.0
+# Squares of 48 distances must fit into 32 bits: anyone may send 1e300.
+FARTHEST = 1e17
 RATE_CREDIT = 0.4
 REFERENCE_SECONDS = 300.0
 
@@ -126,10 +128,16 @@ class UnivariateDetector:
         credit = RATE_CREDIT * self._pace(rows, ticks, time_unix_nano)
         return Surprise(np.where(np.isfinite(decades[:, 0]), held.mean(axis=1) + credit, np.nan), held)
 
+    def surprises(self, row: int) -> NDArray[np.float32]:
+        """Return the held surprise of each look at one series, in the order of `LOOKS`; NaN as long as it has none."""
+        held: NDArray[np.float32] = self._held[row]
+        return held
+
     def _push(self, rows: Rows, ticks: Ints, value: Floats) -> Floats:
         """Put the value into the ring; a new series has always been what it is first."""
         self._first[rows] = np.where(ticks == 0, value, self._first[rows])
-        distance = value - self._first[rows]
+        # Half of each, so that no two values are further apart than a float can say.
+        distance = 2.0 * np.clip(value / 2.0 - self._first[rows] / 2.0, -FARTHEST, FARTHEST)
         self._ring[rows, ticks % WINDOW] = distance
         return distance
 

@@ -29,13 +29,19 @@ from streams.kernel.base import Emit, Output, Records, letter
 
 STAGE = "detect"
 DETECTOR = "robust-cusum"
-MODEL_VERSION = "1"
+COARSE_DETECTOR = "univariate-looks"
+MODEL_VERSION = "2"
+# Layout of the snapshot: one of another layout is of no use.
+LAYOUT = 2
 OVERFLOW = "reflexarc.series.overflow"
 # Series are looked through for forgotten ones this often per time to live: at most 1/16 of it too late.
 SWEEPS_PER_TTL = 16
 
 # The scale of a series that is zero and has always been: `SeriesBank` gives it the smallest there is.
 _NEVER_VARIED = 1e-30
+
+# More looks than this in a signal are not read.
+LOOKS_SAID = 4
 
 _STATES: dict[Change, str] = {Change.FIRING: "firing", Change.CLEARED: "cleared", Change.ADAPTED: "adapted"}
 
@@ -63,6 +69,7 @@ class _Saved(msgspec.Struct):
     overflowing_since: int
     refused: int
     extra: bytes
+    layout: int = 1
 
 
 class SeriesDetect:
@@ -84,9 +91,9 @@ class SeriesDetect:
         self._refused = 0
 
     def restore(self, state: bytes) -> bool:
-        """Go on from a snapshot; false where it was made with another window and is of no use."""
+        """Go on from a snapshot; false where it was made with another window or release and is of no use."""
         saved = msgspec.msgpack.decode(state, type=_Saved)
-        if saved.window != self.rules.bank.window:
+        if (saved.layout, saved.window) != (LAYOUT, self.rules.bank.window):
             return False
         self.restore_table(saved.table)
         self.bank = thaw(saved.bank, self.rules.bank)
@@ -106,6 +113,7 @@ class SeriesDetect:
             overflowing_since=self._overflowing_since,
             refused=self._refused,
             extra=self.snapshot_extra(),
+            layout=LAYOUT,
         )
         return msgspec.msgpack.encode(saved)
 
@@ -297,7 +305,7 @@ def signal(kind: SignalKind, verdict: Verdict, series: Series, reasons: tuple[st
         observed=verdict.observed,
         expected=verdict.expected,
         unit=series.unit,
-        detector=DETECTOR,
+        detector=COARSE_DETECTOR if verdict.looks else DETECTOR,
         model_version=MODEL_VERSION,
         reasons=reasons,
         origin=origin,
@@ -318,7 +326,12 @@ def explain(verdict: Verdict, series: Series) -> tuple[str, ...]:
         return (f"{values}: stayed there for {seconds:.0f} s, so this is its normal now",)
     where = "above" if verdict.observed > verdict.expected else "below"
     far = f"{abs(verdict.observed - verdict.expected) / verdict.scale:.1f} robust deviations " if varies else ""
-    return f"{values}: {far}{where}", f"evidence of {verdict.height:.1f} decades within {seconds:.1f} s"
+    p_value = evidence.excursion_p_value(verdict.height)
+    odds = f"p = {p_value:.1g}, raised below {verdict.level:.1g}"
+    if verdict.looks:
+        looks = ", ".join(f"{name} ({found:.1f} decades)" for name, found in verdict.looks[:LOOKS_SAID])
+        return f"{values}: {far}{where}", f"unlike its own past: {looks}", f"{odds}, against its own calm record"
+    return f"{values}: {far}{where}", f"evidence of {verdict.height:.1f} decades within {seconds:.1f} s", odds
 
 
 def _emit(found: Signal) -> Output:
