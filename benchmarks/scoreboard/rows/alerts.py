@@ -17,6 +17,8 @@ MAX_ALERTS = 100_000
 # An incident is one page, then quiet for this long.
 QUIET_SECONDS = 3600.0
 DAY_SECONDS = 86_400.0
+# Before a day was heard everything is new, so nothing is judged: what is usual comes back with the time of day.
+LEARNING_SECONDS = DAY_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,9 @@ class Network:
 
     alerts: int
     days: float
+    """Judged, so without the time of learning."""
     phases: int
+    """Of the whole recording: one while learning is missed."""
     found: int
     true: int
     """Incidents that began in a phase of the attack."""
@@ -33,7 +37,10 @@ class Network:
 
 
 class AlertRow(Row[Sequence[Network]]):
-    """`AlertHistory` per network, its hosts as the services: a name never heard of a host opens an incident."""
+    """`AlertHistory` per network, its hosts as the services: a name never heard of a host opens an incident.
+
+    The first day teaches only.
+    """
 
     numbers = (5,)
     title = "alerts"
@@ -74,10 +81,13 @@ def _read(file: Path) -> list[tuple[float, str, str, str]]:
 
 def _judge(rows: Sequence[tuple[float, str, str, str]]) -> Network:
     history = AlertHistory(MAX_ALERTS)
+    judged_from = rows[0][0] + LEARNING_SECONDS
     found: set[str] = set()
     pages: list[tuple[float, bool]] = []
     for time, name, host, phase in rows:
         if FIRST not in history.fired(f"{host} {name}", name, host, int(time * NANOS)):
+            continue
+        if time < judged_from:
             continue
         found.add(phase)
         if not pages or time - pages[-1][0] > QUIET_SECONDS:
@@ -85,7 +95,7 @@ def _judge(rows: Sequence[tuple[float, str, str, str]]) -> Network:
     true = sum(is_true for _, is_true in pages)
     return Network(
         alerts=len(rows),
-        days=(rows[-1][0] - rows[0][0]) / DAY_SECONDS,
+        days=(rows[-1][0] - judged_from) / DAY_SECONDS,
         phases=len({phase for *_, phase in rows} - {HARMLESS}),
         found=len(found - {HARMLESS}),
         true=true,
