@@ -104,8 +104,8 @@ class DetectSettings(Group):
     """Ticks of history before a series is judged."""
     max_series: Annotated[int, Field(ge=1)] = 200_000
     """Per raw partition, at about 1.2 kB each. Beyond it new series are counted and reported, not kept."""
-    series_ttl_seconds: Seconds = 3600
-    """A series without samples for this long is forgotten."""
+    series_ttl_seconds: Seconds = 10_800
+    """A series without samples for this long is forgotten; two samples may be missing of one that comes hourly."""
     quiet_seconds: Seconds = 5.0
     """Where the broker has had no log record for longer, event time passes by the clock: no errors is a fact, too."""
     false_signals_per_day: Annotated[float, Field(gt=0)] = 1.0
