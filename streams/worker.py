@@ -11,7 +11,6 @@ import gc
 import logging
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 
@@ -33,15 +32,10 @@ STOP_SECONDS = 20.0
 # default of 700 objects scans them again and again: reading a record took 3.5 microseconds with it, 1.4 without.
 _GC_THRESHOLDS = (100_000, 50, 100)
 
-# How long a thread may keep Python's lock while another waits for it. A record crosses some ten threads on its way from
-# the broker to a command; with the default of 5 ms each may wait so long for a kernel that is at work.
-_SWITCH_SECONDS = 0.0005
-
 
 def run_worker(apps: Apps, ready: Ready | None = None, *, stop_seconds: float = STOP_SECONDS) -> int:
     """Run apps until SIGINT or SIGTERM (0), or until one crashes or will not stop (1); returns the exit code."""
     gc.set_threshold(*_GC_THRESHOLDS)
-    sys.setswitchinterval(_SWITCH_SECONDS)
     # As a policy, because Faust's consumer thread makes a loop of its own.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     return asyncio.run(_until_signalled(apps, ready, stop_seconds))
