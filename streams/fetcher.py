@@ -45,6 +45,8 @@ _SLICE_SECONDS = 0.05
 # steady stream would come in ever smaller batches until that is all the time there is. What comes after a pause is
 # handed over at once.
 _PACE_SECONDS = 0.02
+# So many records are worth a batch each, however soon they come: there is a backlog.
+_WORTH_RECORDS = _POLL_RECORDS // 4
 # How often librdkafka says when it heard from each broker; fetches follow each other within `fetch_wait_seconds` of
 # 0.5 s, so that four of them missed, and not one, make a partition's end doubtful.
 _REPORT_SECONDS = 0.5
@@ -167,7 +169,7 @@ class Fetcher:
                     self._put_aside(tp, messages)
             if monotonic() >= deadline:
                 break
-        if found:
+        if 0 < sum(map(len, found.values())) < _WORTH_RECORDS:
             self._brought = monotonic()
         return {tp: self._columns(tp, messages) for tp, messages in found.items()}
 
