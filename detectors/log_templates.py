@@ -56,7 +56,6 @@ class Template(msgspec.Struct):
     number: int  # never given out twice
     text: str  # as it was when first seen
     band: int
-    first_unix_nano: int
     known_nanos: int  # for how long its service had been heard when it was first seen
     words: list[str]
 
@@ -150,7 +149,7 @@ class TemplateMiner:
                 return leaf[0]
         self._count += 1
         text = " ".join(words) or "<empty>"
-        made = Template(self._count, text, band, now, max(0, now - service.since_unix_nano), words)
+        made = Template(self._count, text, band, max(0, now - service.since_unix_nano), words)
         service.templates.append(made)
         leaf.append(made)
         # What was most like another template before may be most like this one now.

@@ -16,6 +16,10 @@ from schemas.signal import Signal
 
 # Lowest first.
 LADDER: tuple[Severity, ...] = tuple(reversed(get_args(Severity)))
+# Environments by their usual names. One of another name is taken for production: on the safe side.
+REHEARSAL = ("dev*", "test*", "qa*", "stag*", "sandbox*", "preview*")
+# So many instances in trouble at once are no matter of one machine.
+WIDE = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,10 +28,8 @@ class Context:
 
     critical: tuple[str, ...] = ()
     minor: tuple[str, ...] = ()
-    # By their usual names. An environment of another name is taken for production: on the safe side.
-    rehearsal: tuple[str, ...] = ("dev*", "test*", "qa*", "stag*", "sandbox*", "preview*")
-    # So many instances in trouble at once are no matter of one machine.
-    wide: int = 5
+    rehearsal: tuple[str, ...] = REHEARSAL
+    wide: int = WIDE
 
 
 def assess(

@@ -11,7 +11,7 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -25,6 +25,7 @@ from pydantic_settings import (
 from actions.connectors.settings import ConnectorsSettings
 from actions.forensics import ForensicsSettings
 from actions.settings import PolicySettings
+from detectors.severity import REHEARSAL, WIDE
 from learning.registry import DETECTION_THRESHOLDS, POLICY_THRESHOLDS, live_file, read
 from schemas.errors import ConfigurationError
 
@@ -135,9 +136,9 @@ class CorrelateSettings(Group):
     """Patterns of environment/service (`prod/checkout`, `prod/pay*`) whose incidents are a step more severe."""
     minor_services: tuple[str, ...] = ()
     """Patterns of environment/service whose incidents are a step less severe."""
-    rehearsal_environments: tuple[str, ...] = ("dev*", "test*", "qa*", "stag*", "sandbox*", "preview*")
+    rehearsal_environments: tuple[str, ...] = REHEARSAL
     """Patterns of environments that are no production: a step less severe."""
-    wide_instances: Annotated[int, Field(ge=2)] = 5
+    wide_instances: Annotated[int, Field(ge=2)] = WIDE
     """So many abnormal instances of a service make an incident a step more severe."""
 
 
@@ -179,6 +180,7 @@ class Settings(BaseSettings):
     """All groups. See `docs/settings.md`, which is generated from here."""
 
     model_config = SettingsConfigDict(env_prefix="REFLEXARC_", env_nested_delimiter="__", extra="forbid", frozen=True)
+    with_what_was_learnt: ClassVar[bool] = True
 
     kafka: KafkaSettings = KafkaSettings()
     ledger: LedgerSettings = LedgerSettings()
@@ -202,7 +204,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the signature is given
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         toml = TomlConfigSettingsSource(settings_cls, toml_file=config_path())
-        return init_settings, env_settings, toml, LearntSource(settings_cls)
+        learnt = [LearntSource(settings_cls)] if cls.with_what_was_learnt else []
+        return init_settings, env_settings, toml, *learnt
 
 
 class LearntSource(PydanticBaseSettingsSource):
@@ -226,17 +229,7 @@ class LearntSource(PydanticBaseSettingsSource):
 class Spoken(Settings):
     """What people have set, without what was learnt."""
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        sources = (init_settings, env_settings, dotenv_settings, file_secret_settings)
-        return super().settings_customise_sources(settings_cls, *sources)[:-1]
+    with_what_was_learnt: ClassVar[bool] = False
 
 
 def pinned() -> frozenset[str]:

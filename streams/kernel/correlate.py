@@ -5,8 +5,8 @@ Signals are released in event-time order behind the watermark, by the place that
 incidents do not depend on how the sources interleaved. The rules:
 
 * An incident opens when at least two independent subjects of a scope fire: on two instances, or under two names (all
-  logs of an instance count as one).
-  An alert of another system opens one after `group_wait`; a lone series only after `lone_wait`.
+  logs of an instance count as one). An alert of another system opens one after `group_wait`; a lone series only after
+  `lone_wait`.
 * It is revised when its class changes, and otherwise at most every `group_interval`. Within that interval a storm is
   looked at again only when it has grown by a sixteenth: judging every signal of it anew would cost more with each.
 * It is resolved when nothing of it has fired for `resolve_after`. It is never reopened: a recurrence is a new one, and

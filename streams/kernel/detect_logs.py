@@ -117,10 +117,7 @@ class LogDetect(SeriesDetect):
         return msgspec.msgpack.encode(_Extra(self._heard, self._bodies, self._miner.freeze(), self._unheard))
 
     def restore_extra(self, state: bytes) -> None:
-        try:
-            extra = msgspec.msgpack.decode(state, type=_Extra)
-        except msgspec.ValidationError:  # of a version that had no templates: they are learned anew
-            return
+        extra = msgspec.msgpack.decode(state, type=_Extra)
         self._heard, self._bodies, self._unheard = extra.heard, extra.bodies, extra.unheard
         self._miner = TemplateMiner(TEMPLATE_SERVICES, state=extra.miner)
 
@@ -147,7 +144,7 @@ class LogDetect(SeriesDetect):
         """Row of the count of a record's template at its entity; negative when there is no room."""
         entity = resource.entity
         template = self._miner.learn(entity.scope, log.severity_number, log.body, log.time_unix_nano)
-        spelling = "\0".join((entity.environment, entity.service, entity.instance or "", str(template.number))).encode()
+        spelling = _spelling(entity, str(template.number))
         row = self.table.find(spelling, UNKNOWN)
         if row == UNKNOWN and len(self.table) < self.rules.max_series * TEMPLATE_SHARE:
             name = ERROR_COUNT if template.band == Band.ERROR else RECORD_COUNT
@@ -211,9 +208,13 @@ class LogDetect(SeriesDetect):
 def _row(table: SeriesTable, resource: Resource) -> int:
     """Row of the error count of an entity; negative when there is no room."""
     entity = resource.entity
-    spelling = "\0".join((entity.environment, entity.service, entity.instance or "")).encode()
+    spelling = _spelling(entity)
     row = table.find(spelling, UNKNOWN)
     return table.admit(spelling, _identity(entity, ERROR_COUNT, {})) if row == UNKNOWN else row
+
+
+def _spelling(entity: Entity, *more: str) -> bytes:
+    return "\0".join((entity.environment, entity.service, entity.instance or "", *more)).encode()
 
 
 def _identity(entity: Entity, name: str, attributes: dict[str, AttributeValue]) -> Identity:
