@@ -6,6 +6,7 @@ of the audit. The files of the registry hold the same records.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -42,6 +43,36 @@ class ModelVersion(Record):
     built_unix_nano: TimeUnixNano
     changed_unix_nano: TimeUnixNano = Field(description="when it got its status")
     replaces: str | None = Field(default=None, description="id of what was live before it")
+
+    @classmethod
+    def built(
+        cls,
+        kind: str,
+        parameters: Mapping[str, Any],
+        data: DataRange,
+        *,
+        code_version: str,
+        now_unix_nano: int,
+        status: Status,
+        reason: str,
+        figures: Mapping[str, float],
+        live_figures: Mapping[str, float],
+    ) -> ModelVersion:
+        """Make a version that has just been built; its id follows from what it is."""
+        held = dict(parameters)
+        return cls(
+            id=model_id(kind, held, data, code_version),
+            kind=kind,
+            status=status,
+            reason=reason,
+            parameters=held,
+            figures=dict(figures),
+            live_figures=dict(live_figures),
+            data=data,
+            code_version=code_version,
+            built_unix_nano=now_unix_nano,
+            changed_unix_nano=now_unix_nano,
+        )
 
 
 def model_id(kind: str, parameters: dict[str, Any], data: DataRange, code_version: str) -> str:

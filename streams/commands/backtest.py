@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,10 +16,7 @@ from streams.commands.report import BASELINE_MINUTES
 from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from learning.occurrence import Occurrence
-    from streams.replay.archive import Archive
     from streams.replay.backtest import Backtest
     from streams.replay.compare import Comparison
     from streams.replay.figures import Figures
@@ -52,7 +47,7 @@ def backtest(
     workers: Annotated[int, typer.Option(min=0, help="Processes that detect; 0: as many as pay.")] = 0,
 ) -> None:
     """Play recorded topics through the arc as fast as possible; nothing is published, nothing is executed."""
-    from streams.commands.recording import recorded, workers_that_pay  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.commands.recording import play_bar, recorded, workers_that_pay  # noqa: PLC0415 - heavy: see streams.cli
     from streams.histories import read_history  # noqa: PLC0415
     from streams.replay.backtest import Backtest  # noqa: PLC0415
     from streams.replay.compare import compare as tell_apart  # noqa: PLC0415
@@ -64,7 +59,8 @@ def backtest(
     other = None if compare is None else load_settings(compare)
     truth = None if labels is None else read_history([labels])
     folders = [] if archive is None else [archive]
-    with recorded(folders, settings, meant) as (recording,), _bar(recording, settings, other) as moved:
+    played = [settings] if other is None else [settings, other]
+    with recorded(folders, settings, meant) as (recording,), play_bar([recording], played) as moved:
         test = Backtest(recording, workers=workers or workers_that_pay(recording), moved=moved)
         mine = _measured(test, settings, truth, baseline_minutes)
         theirs = None if other is None else tell_apart(mine, _measured(test, other, truth, baseline_minutes))
@@ -79,15 +75,6 @@ def backtest(
 def add_to(app: typer.Typer) -> None:
     """Register the command."""
     app.command()(backtest)
-
-
-@contextmanager
-def _bar(recording: Archive, settings: Settings, other: Settings | None) -> Iterator[Callable[[int], None]]:
-    from streams.progress import progress_bar  # noqa: PLC0415
-
-    rounds = 1 if other is None or other.detect == settings.detect else 2
-    with progress_bar("play", rounds * recording.raw_records) as moved:
-        yield moved
 
 
 def _measured(test: Backtest, settings: Settings, truth: list[Occurrence] | None, baseline_minutes: float) -> Figures:

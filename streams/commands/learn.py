@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import contextmanager
 from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -15,17 +14,14 @@ import typer
 from schemas.errors import PermanentError
 from streams.commands.archive import Since, Until
 from streams.commands.models import ID_LENGTH, By, parameters_of, publish, registry_of
-from streams.settings import Settings, load_settings
+from streams.settings import LEARNT, Settings, load_settings, pinned, value_of, with_learnt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from learning.candidates import Candidate
     from learning.lessons import FalseAlarms, Lesson
     from learning.registry import Registry
     from learning.thresholds import Built
     from schemas.model import ModelVersion
-    from streams.replay.archive import Archive
 
 _HOUR = 3600.0
 Archives = Annotated[
@@ -149,7 +145,7 @@ def _played(settings: Settings, registry: Registry, asked: Recordings) -> Learnt
     """Learn from recordings: every candidate plays them beside what is live."""
     from actions.catalog import load  # noqa: PLC0415
     from streams.commands.recall import recall  # noqa: PLC0415
-    from streams.commands.recording import recorded, workers_that_pay  # noqa: PLC0415
+    from streams.commands.recording import play_bar, recorded, workers_that_pay  # noqa: PLC0415
     from streams.histories import read_history  # noqa: PLC0415
     from streams.outcome_to_lesson import Lessons  # noqa: PLC0415
     from streams.replay.backtest import Backtest  # noqa: PLC0415
@@ -164,7 +160,8 @@ def _played(settings: Settings, registry: Registry, asked: Recordings) -> Learnt
         found = _candidates(settings, registry, lessons)
         if not found:
             return Learnt([], "people have set, or rolled back, all that could be tried", lessons)
-        with _bar(archives, settings, found) as moved:
+        played = [settings, *(with_learnt(settings, one.kind, one.parameters) for one in found)]
+        with play_bar(archives, played) as moved:
             tests = [Backtest(one, workers=workers_that_pay(one), moved=moved) for one in archives]
             live, tried = Trial(tests, truth, serves).judge(settings, found)
         made = versions(live, tried, data_range(archives), version_of("reflexarc"), time.time_ns())
@@ -175,7 +172,6 @@ def _candidates(settings: Settings, registry: Registry, lessons: Sequence[Lesson
     """List what may be tried: steps of every threshold, and what lessons ask for; nothing that people rolled back."""
     from learning.candidates import Candidate, candidates  # noqa: PLC0415
     from learning.registry import POLICY_THRESHOLDS  # noqa: PLC0415
-    from streams.settings import LEARNT, pinned, value_of  # noqa: PLC0415
 
     now = {name: value_of(settings, name) for names in LEARNT.values() for name in names}
     live = {kind: one.parameters for kind in LEARNT if (one := registry.live(kind)) is not None}
@@ -190,25 +186,10 @@ def _candidates(settings: Settings, registry: Registry, lessons: Sequence[Lesson
     ]
 
 
-@contextmanager
-def _bar(
-    archives: Sequence[Archive], settings: Settings, candidates: Sequence[Candidate]
-) -> Iterator[Callable[[int], None]]:
-    from streams.progress import progress_bar  # noqa: PLC0415
-    from streams.settings import with_learnt  # noqa: PLC0415
-
-    # Detection takes nearly all of the time, and is played once for all that share its settings.
-    played = [settings, *(with_learnt(settings, one.kind, one.parameters) for one in candidates)]
-    rounds = len({one.detect.model_dump_json() for one in played})
-    with progress_bar("play", rounds * sum(one.raw_records for one in archives)) as moved:
-        yield moved
-
-
 def _built(settings: Settings, lessons: Sequence[Lesson]) -> Built | str:
     from actions.catalog import load  # noqa: PLC0415
     from learning.lessons import tempered  # noqa: PLC0415
     from learning.thresholds import CONFIDENCE, build  # noqa: PLC0415
-    from streams.settings import pinned  # noqa: PLC0415
 
     if CONFIDENCE in pinned():
         return f"{CONFIDENCE} was set by people: a variable or a settings file says it"
@@ -219,23 +200,21 @@ def _built(settings: Settings, lessons: Sequence[Lesson]) -> Built | str:
 def _judged(built: Built, registry: Registry, now: int) -> ModelVersion:
     from learning.gate import Ruling, judge  # noqa: PLC0415
     from learning.registry import POLICY_THRESHOLDS  # noqa: PLC0415
-    from schemas.model import ModelVersion, model_id  # noqa: PLC0415
+    from schemas.model import ModelVersion  # noqa: PLC0415
 
-    ruling, code = judge(built.live_figures, built.figures), version_of("reflexarc")
+    ruling = judge(built.live_figures, built.figures)
     if registry.is_withdrawn(POLICY_THRESHOLDS, built.parameters):
         ruling = Ruling(passed=False, reason="a person rolled back a model that set the same")
-    return ModelVersion(
-        id=model_id(POLICY_THRESHOLDS, built.parameters, built.data, code),
-        kind=POLICY_THRESHOLDS,
+    return ModelVersion.built(
+        POLICY_THRESHOLDS,
+        built.parameters,
+        built.data,
+        code_version=version_of("reflexarc"),
+        now_unix_nano=now,
         status="live" if ruling.passed else "rejected",
         reason=ruling.reason,
-        parameters=built.parameters,
-        figures=dict(built.figures),
-        live_figures=dict(built.live_figures),
-        data=built.data,
-        code_version=code,
-        built_unix_nano=now,
-        changed_unix_nano=now,
+        figures=built.figures,
+        live_figures=built.live_figures,
     )
 
 

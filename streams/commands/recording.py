@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from streams.progress import progress_bar
@@ -31,6 +31,13 @@ def recorded(folders: Sequence[Path], settings: Settings, span: Span) -> Iterato
         with progress_bar("read", log.size()) as moved:
             write_archive(log, Path(scratch), span, time.time_ns(), moved)
         yield [Archive(Path(scratch), span)]
+
+
+def play_bar(archives: Iterable[Archive], played: Iterable[Settings]) -> AbstractContextManager[Callable[[int], None]]:
+    """Show how far playing recordings with each of these settings is."""
+    # Detection takes nearly all of the time, and is played once for all that share its settings.
+    rounds = len({settings.detect.model_dump_json() for settings in played})
+    return progress_bar("play", rounds * sum(archive.raw_records for archive in archives))
 
 
 def workers_that_pay(recording: Archive) -> int:

@@ -18,7 +18,7 @@ from learning.statistics import Estimate
 from schemas.control import Control
 from schemas.envelope import content_id
 from schemas.incident import Incident
-from schemas.model import DataRange, ModelVersion, Status, model_id
+from schemas.model import DataRange, ModelVersion, Status
 from streams.replay.archive import Archive
 from streams.replay.backtest import Backtest
 from streams.replay.figures import NANOS_PER_MILLI, Figures, figures
@@ -87,18 +87,16 @@ def versions(
         status: Status = "live" if one is chosen else "candidate" if one.ruling.passed else "rejected"
         waits = f"; {_told(chosen.candidate)} was better still" if status == "candidate" and chosen else ""
         made.append(
-            ModelVersion(
-                id=model_id(one.candidate.kind, one.candidate.parameters, data, code),
-                kind=one.candidate.kind,
+            ModelVersion.built(
+                one.candidate.kind,
+                one.candidate.parameters,
+                data,
+                code_version=code,
+                now_unix_nano=now_unix_nano,
                 status=status,
                 reason=one.ruling.reason + waits,
-                parameters=one.candidate.parameters,
                 figures=one.figures,
-                live_figures=dict(live),
-                data=data,
-                code_version=code,
-                built_unix_nano=now_unix_nano,
-                changed_unix_nano=now_unix_nano,
+                live_figures=live,
             )
         )
     return made
