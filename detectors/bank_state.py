@@ -9,7 +9,8 @@ from dataclasses import fields
 
 import msgspec
 
-from detectors.bank import BankSettings, Columns, SeriesBank
+from detectors.bank import BankSettings, SeriesBank
+from detectors.bank_columns import Columns
 from detectors.bank_rows import PackedArray, pack, unpack
 from detectors.coarse import CoarseSeries
 

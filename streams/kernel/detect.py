@@ -17,7 +17,8 @@ import msgspec
 import numpy as np
 
 from detectors import evidence
-from detectors.bank import BankSettings, Change, Kind, SeriesBank, Verdict
+from detectors.bank import BankSettings, Change, SeriesBank, Verdict
+from detectors.bank_columns import Kind
 from detectors.bank_state import freeze, thaw
 from schemas.envelope import Entity
 from schemas.signal import Origin, Progress, Signal, SignalKind, signal_id

@@ -17,7 +17,8 @@ from typing import NamedTuple
 import msgspec
 import numpy as np
 
-from detectors.bank import Change, Kind, Verdict
+from detectors.bank import Change, Verdict
+from detectors.bank_columns import Kind
 from detectors.log_templates import ERROR_SEVERITY, Band, TemplateMiner
 from schemas.envelope import NANOS, AttributeValue, Entity, content_id
 from schemas.signal import Signal, signal_id

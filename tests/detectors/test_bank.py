@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from detectors.bank import BankSettings, Change, Kind, SeriesBank, Verdict
+from detectors.bank import BankSettings, Change, SeriesBank, Verdict
+from detectors.bank_columns import Kind
 from detectors.bank_state import freeze, thaw
 
 S = 1_000_000_000
