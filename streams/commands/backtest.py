@@ -48,11 +48,11 @@ def backtest(
 ) -> None:
     """Play recorded topics through the arc as fast as possible; nothing is published, nothing is executed."""
     from streams.commands.recording import play_bar, recorded, workers_that_pay  # noqa: PLC0415 - heavy: see streams.cli
-    from streams.histories import read_history  # noqa: PLC0415
-    from streams.replay.backtest import Backtest  # noqa: PLC0415
-    from streams.replay.compare import compare as tell_apart  # noqa: PLC0415
-    from streams.replay.page import page  # noqa: PLC0415
-    from streams.replay.span import span  # noqa: PLC0415
+    from streams.histories import read_history  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.replay.backtest import Backtest  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.replay.compare import compare as tell_apart  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.replay.page import page  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.replay.span import span  # noqa: PLC0415 - heavy: see streams.cli
 
     meant = span(since, until, offsets or (), time.time_ns() // 1_000_000)
     settings = load_settings()
@@ -78,9 +78,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _measured(test: Backtest, settings: Settings, truth: list[Occurrence] | None, baseline_minutes: float) -> Figures:
-    from actions.catalog import load  # noqa: PLC0415
-    from learning.returns import Assumptions  # noqa: PLC0415
-    from streams.replay.figures import figures  # noqa: PLC0415
+    from actions.catalog import load  # noqa: PLC0415 - heavy: see streams.cli
+    from learning.returns import Assumptions  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.replay.figures import figures  # noqa: PLC0415 - heavy: see streams.cli
 
     began = time.perf_counter()
     replayed = test.play(settings)
@@ -90,7 +90,7 @@ def _measured(test: Backtest, settings: Settings, truth: list[Occurrence] | None
 
 
 def _print(mine: Figures, theirs: Comparison | None) -> None:
-    from streams.present import screen  # noqa: PLC0415
+    from streams.present import screen  # noqa: PLC0415 - heavy: see streams.cli
 
     sides = [mine] if theirs is None else [mine, theirs.b]
     parts: list[RenderableType] = [_incidents(mine), Text(), _figures(sides)]
@@ -100,7 +100,7 @@ def _print(mine: Figures, theirs: Comparison | None) -> None:
 
 
 def _incidents(found: Figures) -> Table:
-    from streams.replay.page import moment  # noqa: PLC0415
+    from streams.replay.page import moment  # noqa: PLC0415 - heavy: see streams.cli
 
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("opened (UTC)", "scope", "class", "would", "playbook", "really", "harm"):

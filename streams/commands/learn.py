@@ -11,17 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import orjson
 import typer
 
+from learning.drift import ALARM, SHIFT
+from learning.gate import Ruling, judge
+from learning.lessons import FalseAlarms, Lesson, false_alarms, tempered
+from learning.registry import POLICY_THRESHOLDS, Registry
 from schemas.errors import PermanentError
+from schemas.model import ModelVersion
 from streams.commands.archive import Since, Until
 from streams.commands.models import ID_LENGTH, By, parameters_of, publish, registry_of
 from streams.settings import LEARNT, Settings, load_settings, pinned, value_of, with_learnt
 
 if TYPE_CHECKING:
     from learning.candidates import Candidate
-    from learning.lessons import FalseAlarms, Lesson
-    from learning.registry import Registry
     from learning.thresholds import Built
-    from schemas.model import ModelVersion
 
 _HOUR = 3600.0
 Archives = Annotated[
@@ -99,8 +101,8 @@ def feedback(
 ) -> None:
     """Say what an incident was: whether it was one, its right class, the better playbook."""
     from streams.cases import TOPICS, fold  # noqa: PLC0415 - heavy: see streams.cli
-    from streams.commands.control import say  # noqa: PLC0415
-    from streams.tail import Tail  # noqa: PLC0415
+    from streams.commands.control import say  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.tail import Tail  # noqa: PLC0415 - heavy: see streams.cli
 
     if not (verdict or label or better or note.strip()):
         raise PermanentError("say something: --verdict, --label, --better or --note")
@@ -117,7 +119,6 @@ def add_to(app: typer.Typer) -> None:
 
 
 def _learn_once(settings: Settings, recordings: Recordings, *, dry_run: bool, json: bool) -> None:
-    from learning.lessons import false_alarms  # noqa: PLC0415
 
     registry = registry_of(settings)
     learnt = _played(settings, registry, recordings) if recordings.named else _told(settings, registry)
@@ -131,8 +132,8 @@ def _learn_once(settings: Settings, recordings: Recordings, *, dry_run: bool, js
 
 def _told(settings: Settings, registry: Registry) -> Learnt:
     """Learn from what people said, and from nothing else."""
-    from streams.commands.recall import recall  # noqa: PLC0415
-    from streams.outcome_to_lesson import Lessons  # noqa: PLC0415
+    from streams.commands.recall import recall  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.outcome_to_lesson import Lessons  # noqa: PLC0415 - heavy: see streams.cli
 
     lessons = recall(settings, Lessons.lessons)
     built = _built(settings, lessons)
@@ -143,14 +144,14 @@ def _told(settings: Settings, registry: Registry) -> Learnt:
 
 def _played(settings: Settings, registry: Registry, asked: Recordings) -> Learnt:
     """Learn from recordings: every candidate plays them beside what is live."""
-    from actions.catalog import load  # noqa: PLC0415
-    from streams.commands.recall import recall  # noqa: PLC0415
-    from streams.commands.recording import play_bar, recorded, workers_that_pay  # noqa: PLC0415
-    from streams.histories import read_history  # noqa: PLC0415
-    from streams.outcome_to_lesson import Lessons  # noqa: PLC0415
-    from streams.replay.backtest import Backtest  # noqa: PLC0415
-    from streams.replay.span import span  # noqa: PLC0415
-    from streams.replay.trial import Trial, data_range, recorded_lessons, versions  # noqa: PLC0415
+    from actions.catalog import load  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.commands.recall import recall  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.commands.recording import play_bar, recorded, workers_that_pay  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.histories import read_history  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.outcome_to_lesson import Lessons  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.replay.backtest import Backtest  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.replay.span import span  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.replay.trial import Trial, data_range, recorded_lessons, versions  # noqa: PLC0415 - heavy: see streams.cli
 
     meant = span(asked.since, asked.until, (), time.time_ns() // 1_000_000)
     truth = read_history(asked.labels) if asked.labels else None
@@ -170,8 +171,7 @@ def _played(settings: Settings, registry: Registry, asked: Recordings) -> Learnt
 
 def _candidates(settings: Settings, registry: Registry, lessons: Sequence[Lesson]) -> list[Candidate]:
     """List what may be tried: steps of every threshold, and what lessons ask for; nothing that people rolled back."""
-    from learning.candidates import Candidate, candidates  # noqa: PLC0415
-    from learning.registry import POLICY_THRESHOLDS  # noqa: PLC0415
+    from learning.candidates import Candidate, candidates  # noqa: PLC0415 - heavy: see streams.cli
 
     now = {name: value_of(settings, name) for names in LEARNT.values() for name in names}
     live = {kind: one.parameters for kind in LEARNT if (one := registry.live(kind)) is not None}
@@ -187,9 +187,8 @@ def _candidates(settings: Settings, registry: Registry, lessons: Sequence[Lesson
 
 
 def _built(settings: Settings, lessons: Sequence[Lesson]) -> Built | str:
-    from actions.catalog import load  # noqa: PLC0415
-    from learning.lessons import tempered  # noqa: PLC0415
-    from learning.thresholds import CONFIDENCE, build  # noqa: PLC0415
+    from actions.catalog import load  # noqa: PLC0415 - heavy: see streams.cli
+    from learning.thresholds import CONFIDENCE, build  # noqa: PLC0415 - heavy: see streams.cli
 
     if CONFIDENCE in pinned():
         return f"{CONFIDENCE} was set by people: a variable or a settings file says it"
@@ -198,9 +197,6 @@ def _built(settings: Settings, lessons: Sequence[Lesson]) -> Built | str:
 
 
 def _judged(built: Built, registry: Registry, now: int) -> ModelVersion:
-    from learning.gate import Ruling, judge  # noqa: PLC0415
-    from learning.registry import POLICY_THRESHOLDS  # noqa: PLC0415
-    from schemas.model import ModelVersion  # noqa: PLC0415
 
     ruling = judge(built.live_figures, built.figures)
     if registry.is_withdrawn(POLICY_THRESHOLDS, built.parameters):
@@ -219,8 +215,7 @@ def _judged(built: Built, registry: Registry, now: int) -> ModelVersion:
 
 
 def _say(learnt: Learnt, alarms: Sequence[FalseAlarms], *, json: bool) -> None:
-    from learning.drift import ALARM, SHIFT  # noqa: PLC0415
-    from learning.thresholds import drift as between  # noqa: PLC0415
+    from learning.thresholds import drift as between  # noqa: PLC0415 - heavy: see streams.cli
 
     drift = between(learnt.lessons)
     if json:

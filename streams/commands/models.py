@@ -7,19 +7,18 @@ import getpass
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import orjson
 import typer
 from rich.table import Table
 from rich.text import Text
 
+from learning.gate import judge
+from learning.registry import Registry
 from schemas.errors import ConfigurationError, PermanentError
+from schemas.model import ModelVersion
 from streams.settings import Settings, load_settings
-
-if TYPE_CHECKING:
-    from learning.registry import Registry
-    from schemas.model import ModelVersion
 
 ID_LENGTH = 8
 _STYLES = {"live": "bold green", "rejected": "red", "withdrawn": "red", "candidate": "yellow"}
@@ -35,7 +34,7 @@ def list_models(
     *, json: Annotated[bool, typer.Option("--json", help="As JSON, with figures and parameters.")] = False
 ) -> None:
     """List all versions, the newest first."""
-    from streams.present import screen  # noqa: PLC0415
+    from streams.present import screen  # noqa: PLC0415 - heavy: see streams.cli
 
     found = registry_of(load_settings()).versions()
     if json:
@@ -66,8 +65,6 @@ def rollback(
 @models.command(name="judge")
 def judge_model(model: ModelId, *, live: FiguresFile, candidate: FiguresFile) -> None:
     """Put a kept candidate to the gate again, with the figures of a backtest of it and of what is live."""
-    from learning.gate import judge  # noqa: PLC0415
-
     settings = load_settings()
     registry = registry_of(settings)
     found = registry.find(model)
@@ -87,15 +84,13 @@ def add_to(app: typer.Typer) -> None:
 
 
 def registry_of(settings: Settings) -> Registry:
-    from learning.registry import Registry  # noqa: PLC0415
-
     return Registry(settings.learn.registry)
 
 
 def publish(settings: Settings, changed: Iterable[ModelVersion]) -> None:
-    from schemas.codec import encode  # noqa: PLC0415
-    from schemas.topics import MODELS  # noqa: PLC0415
-    from streams.publisher import Message, publish_once  # noqa: PLC0415
+    from schemas.codec import encode  # noqa: PLC0415 - heavy: see streams.cli
+    from schemas.topics import MODELS  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.publisher import Message, publish_once  # noqa: PLC0415 - heavy: see streams.cli
 
     topic = MODELS.full_name(settings.kafka.topic_prefix)
     messages = [Message(topic, f"{one.kind}/{one.id}".encode(), encode(one)) for one in changed]
@@ -113,7 +108,7 @@ def _figures(path: Path) -> dict[str, float]:
 
 
 def _table(found: Sequence[ModelVersion]) -> Table:
-    from streams.present import moment  # noqa: PLC0415
+    from streams.present import moment  # noqa: PLC0415 - heavy: see streams.cli
 
     table = Table(box=None, header_style="dim", pad_edge=False)
     for column in ("id", "kind", "built (UTC)", "status", "sets", "records", "code", "because"):

@@ -130,7 +130,7 @@ def _schema(arrow: Any) -> Any:
 def _pyarrow() -> tuple[Any, Any]:
     try:
         import pyarrow as pa  # noqa: PLC0415 - an extra: most never need it
-        import pyarrow.parquet as pq  # noqa: PLC0415
+        import pyarrow.parquet as pq  # noqa: PLC0415 - an extra, too
     except ImportError:
         raise ConfigurationError("Parquet needs pyarrow: pip install 'reflexarc[parquet]'") from None
     return pa, pq
