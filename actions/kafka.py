@@ -12,7 +12,15 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]  # re-exported, not declared
 
 from actions.controls import Controls
@@ -20,6 +28,7 @@ from schemas.codec import decode
 from schemas.control import EVERY_SCOPE
 from schemas.envelope import NANOS
 from schemas.errors import RecordError, TemporaryError
+from schemas.line import Line
 from schemas.topics import CONTROLS, Topic
 
 KafkaConfig = Mapping[str, Any]
@@ -304,3 +313,17 @@ def _unreachable(name: str, error: Exception) -> TemporaryError:
 def bytes_of(part: bytes | str | None) -> bytes | None:
     """Give a key or value as what it is; the client's types allow text that the broker never sends."""
     return part.encode() if isinstance(part, str) else part
+
+
+def line_of(message: Message) -> Line:
+    """Write a message down as it is, for a file."""
+    dated_by, millis = message.timestamp()
+    # Declared as whatever a producer may be given; it is pairs, or None.
+    headers: Any = message.headers() or ()
+    return Line.of(
+        (message.topic() or "", message.partition() or 0, message.offset() or 0),
+        (millis, "LogAppendTime" if dated_by == TIMESTAMP_LOG_APPEND_TIME else "CreateTime"),
+        message.key(),
+        message.value(),
+        headers,
+    )

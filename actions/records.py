@@ -6,16 +6,16 @@ all the same, so that who opens it later needs nothing else.
 
 from __future__ import annotations
 
-from base64 import b64encode
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 
+import msgspec
 import orjson
 from confluent_kafka import Message
 
 from actions.connectors.base import Files
-from actions.kafka import KafkaConfig, MessageReader, TopicReader, bytes_of
+from actions.kafka import KafkaConfig, MessageReader, TopicReader, bytes_of, line_of
 from schemas.action import ActionCommand
 from schemas.decision import Decision
 from schemas.envelope import NANOS, Entity
@@ -123,18 +123,8 @@ class _Window:
         # them, in either encoding; a record too many does no harm.
         if not key.startswith(self._scope) and self._service not in value:
             return
-        place = {"topic": message.topic(), "partition": message.partition(), "offset": message.offset()}
-        kept = {**place, "timestamp": message.timestamp()[1], **_written("key", key), **_written("value", value)}
-        self.lines.append(orjson.dumps(kept, option=orjson.OPT_APPEND_NEWLINE))
+        self.lines.append(msgspec.json.encode(line_of(message)) + b"\n")
         self._bytes += len(self.lines[-1])
         while self._bytes > _WINDOW_BYTES:
             self._bytes -= len(self.lines.popleft())
             self.dropped += 1
-
-
-def _written(name: str, content: bytes) -> dict[str, str]:
-    """Text as text, and all else in base64 under a name of its own."""
-    try:
-        return {name: content.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": b64encode(content).decode()}

@@ -22,12 +22,12 @@ from zlib import crc32
 from benchmarks.measure import Measure, at_least, write_json
 from schemas.codec import encode
 from schemas.envelope import NANOS
+from schemas.line import Line
 from schemas.raw import MetricSample
 from schemas.topics import INCIDENT_PARTITIONS, RAW_METRICS, SIGNALS
 from streams.progress import progress_bar
 from streams.replay.archive import MANIFEST, Archive, Format, Manifest, PartitionWriter
 from streams.replay.backtest import Backtest
-from streams.replay.line import Line
 from streams.replay.span import Place, Span
 from streams.settings import Settings
 

@@ -2,7 +2,7 @@
 
 `reflexarc archive` writes them from Kafka; `reflexarc backtest` and everything that reads a history from files
 (`streams.archived`) reads them. A record is kept as it was: key, value and headers byte for byte, timestamp and who
-gave it, partition and offset (`streams.replay.line`).
+gave it, partition and offset (`schemas.line`).
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import Literal
 
 from pydantic import ValidationError
 
+from actions.kafka import line_of
 from schemas.codec import decode
 from schemas.envelope import Model
 from schemas.errors import ConfigurationError, RecordError
+from schemas.line import Line
 from schemas.topics import BY_NAME, RAW_ALERTS, RAW_LOGS, RAW_METRICS
 from streams.batch import Batch
+from streams.replay.json_lines import JsonLines, Sink, read_json_lines
 from streams.replay.kafka_log import KafkaLog
-from streams.replay.line import JsonLines, Line, Sink, line_of, read_json_lines
 from streams.replay.parquet import ParquetFile, read_parquet
 from streams.replay.span import Place, Span
 from streams.tail import Seen

@@ -12,7 +12,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from schemas.errors import ConfigurationError
-from streams.replay.line import BATCH_LINES, Header, Line
+from schemas.line import Header, Line
+from streams.replay.json_lines import BATCH_LINES
 
 # A row group, whichever is reached first. Rows: what is decoded at a time. Bytes: an archive has some hundred
 # partitions open at once, and each holds a row group in memory until it is written.

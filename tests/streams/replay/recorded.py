@@ -12,10 +12,10 @@ import msgspec
 from benchmarks.adversary.arc import Sent
 from benchmarks.adversary.world import INSTANCES, T0, Weather, at, telemetry
 from schemas.codec import encode
+from schemas.line import Line
 from schemas.raw import MetricBlock
 from schemas.topics import INCIDENT_PARTITIONS, RAW_METRICS, SIGNALS
 from streams.replay.archive import MANIFEST, Archive, File, Manifest
-from streams.replay.line import Line
 from streams.replay.span import Place, Span
 
 RAW_PARTITIONS = 3

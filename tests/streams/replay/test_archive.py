@@ -14,12 +14,12 @@ from confluent_kafka import Producer
 from schemas.codec import encode
 from schemas.control import Control
 from schemas.errors import ConfigurationError
+from schemas.line import Header, Line
 from schemas.topics import CONTROLS, RAW_LOGS, RAW_METRICS
 from streams.archived import read_records
 from streams.kafka_client import create_topics
 from streams.replay.archive import Archive, Format, Manifest, read_lines, write_archive
 from streams.replay.kafka_log import KafkaLog, known_topics
-from streams.replay.line import Header, Line
 from streams.replay.parquet import GROUP_BYTES, ParquetFile
 from streams.replay.span import OffsetRange, Place, Span
 from streams.settings import KafkaSettings

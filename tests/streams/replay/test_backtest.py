@@ -15,7 +15,7 @@ from schemas.control import Control, ControlKind
 from schemas.envelope import NANOS
 from schemas.topics import CONTROLS, RAW_METRICS
 from streams.batch import Batch
-from streams.replay import line as archived_lines
+from streams.replay import json_lines as archived_lines
 from streams.replay.archive import Archive
 from streams.replay.backtest import Backtest, Replayed
 from streams.replay.span import Place, Span
