@@ -6,26 +6,23 @@ identity behind a spelling only where the series table does not know it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from schemas import codec
 from schemas.errors import RecordError
 from schemas.topics import RAW_METRICS
+from streams.decoding.blocks import Blocks, Missed
 from streams.decoding.histogram import Histograms
 from streams.decoding.native import UNUSABLE, Block, ExtendedSample, Sample, SeriesFields, is_strict_json, parse_each
 from streams.decoding.otlp import Stream, read_points, unusable
-from streams.decoding.series import TEMPORALITY, Identity
-
-Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
+from streams.decoding.samples import Ints, Samples
+from streams.decoding.series import TEMPORALITY, Identity, SeriesTable
 
 _decode_sample = msgspec.json.Decoder(Sample).decode
 _decode_extended = msgspec.json.Decoder(ExtendedSample).decode
@@ -33,28 +30,21 @@ _decode_block = msgspec.json.Decoder(Block).decode
 _decode_series = msgspec.json.Decoder(SeriesFields).decode
 # A native spelling is these five JSON values with commas between: an array without its brackets.
 _spelling_parts = attrgetter("name", "resource", "attributes", "kind", "unit")
+Row = TypeVar("Row")
+
 _time, _value = attrgetter("time_unix_nano"), attrgetter("value")
-
-
-@dataclass(slots=True)
-class Samples:
-    """Columns of samples whose series are known by their spellings only."""
-
-    entry: Ints  # index into the batch's spellings
-    time: Ints
-    value: Floats
-    record: Ints  # position in the batch
-
-    def take(self, which: Ints | NDArray[np.bool_]) -> Samples:
-        """Return some of them."""
-        return Samples(self.entry[which], self.time[which], self.value[which], self.record[which])
 
 
 class MetricBatch:
     """The records of a batch, sorted out."""
 
     def __init__(
-        self, keys: Sequence[bytes | None], values: Sequence[bytes | None], limits: Ints, histograms: Histograms
+        self,
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+        limits: Ints,
+        histograms: Histograms,
+        table: SeriesTable,
     ) -> None:
         self.rejected: dict[int, RecordError] = {}
         # Rejected when some of their samples had been taken in already: none of those may stay.
@@ -64,25 +54,37 @@ class MetricBatch:
         self._limits = limits
         self._histograms = histograms
         self._judged: dict[int, Any] = {}
-        # Entries 0 to n - 1 are the single samples; those of records with many samples come after them.
+        # Entries come in this order: single samples; series of OTLP records; series of blocks, spelt out; series of
+        # blocks whose rows are known, which have no spelling.
         self._singles: list[Any] = []  # Sample or ExtendedSample
         self._single_positions: list[int] = []
-        self._many: list[Samples] = []
-        self._many_spellings: list[bytes] = []
-        self._many_positions: list[int] = []
+        self._only_singles = False
+        self._points: list[Samples] = []
+        self._point_spellings: list[bytes] = []
+        self._point_positions: list[int] = []
         self._origins: dict[bytes, tuple[Stream, Any]] = {}
-        self._in_order = True
+        self._blocks = Blocks(table)
         self._parse()
 
     @property
     def owners(self) -> list[int]:
-        """The position of the record that each entry came from."""
-        return [*self._single_positions, *self._many_positions]
+        """The position of the record that each entry with a spelling came from."""
+        return [*self._single_positions, *self._point_positions, *self._blocks.spelling_positions]
+
+    @property
+    def known_rows(self) -> Ints:
+        """The rows of the entries that have no spelling."""
+        return self._blocks.known_rows()
+
+    def missed(self) -> list[Missed]:
+        """Return the blocks whose series had to be spelt out, with the first entry of each."""
+        return self._blocks.missed(len(self._singles) + len(self._point_spellings))
 
     def spellings(self) -> list[bytes]:
-        """Return the spelling of the series of each entry."""
+        """Return the spelling of the series of each entry but the last, whose rows are known."""
         found = list(map(b",".join, map(_spelling_parts, self._singles)))
-        found += self._many_spellings
+        found += self._point_spellings
+        found += self._blocks.spellings
         return found
 
     def samples(self) -> Samples:
@@ -92,18 +94,14 @@ class MetricBatch:
             entry,
             np.fromiter(map(_time, self._singles), np.int64, len(entry)),
             np.fromiter(map(_value, self._singles), np.float64, len(entry)),
-            entry if self._in_order else np.array(self._single_positions, np.int64),
+            entry if self._only_singles else np.array(self._single_positions, np.int64),
         )
-        if self._in_order:
+        if self._only_singles:
             return singles
-        parts = [singles, *self._many]
-        whole = Samples(
-            np.concatenate([entry, *(many.entry + len(entry) for many in self._many)]),
-            np.concatenate([part.time for part in parts]),
-            np.concatenate([part.value for part in parts]),
-            np.concatenate([part.record for part in parts]),
-        )
-        return whole.take(np.lexsort((whole.time, whole.record)))
+        points = [Samples(many.entry + len(entry), many.time, many.value, many.record) for many in self._points]
+        blocks = self._blocks.samples(len(entry) + len(self._point_spellings))
+        parts = [part for part in (singles, *points, blocks) if len(part.entry)]
+        return Samples.joined(parts).in_order() if parts else singles
 
     def identify(self, position: int, spelling: bytes) -> Identity | None:
         """Return what a spelling says; None, and the record rejected, where it says nothing that can be used."""
@@ -129,33 +127,55 @@ class MetricBatch:
         return Identity(fields.name, fields.kind, temporality, fields.attributes, fields.resource, fields.unit)
 
     def _parse(self) -> None:
-        values = self._values
-        self._singles, others = parse_each(_decode_sample, self._keys, values, RAW_METRICS.max_message_bytes)
-        self._single_positions = list(range(len(values)))
-        if not others:
-            return
-        self._in_order = False
-        skip = set(others)
-        self._single_positions = [i for i in self._single_positions if i not in skip]
-        for position in self._add_extended(others):
+        steps = [self._add_singles, self._add_blocks]
+        # No record is both, so the order is only what trying in vain costs; producers rarely mix.
+        if self._values and b'"series"' in (self._values[0] or b""):
+            steps.reverse()
+        left: Sequence[int] = range(len(self._values))
+        for step in (*steps, self._add_extended):
+            if left:
+                left = step(left)
+        for position in left:
             try:
                 self._sort_out(position)
             except RecordError as error:
                 self.rejected[position] = error
 
-    def _add_extended(self, positions: list[int]) -> list[int]:
+    def _tried(
+        self, decode: Callable[[bytes], Row], positions: Sequence[int]
+    ) -> tuple[list[Row], Sequence[int], list[int]]:
+        """Parse these records; returns what came out, where it came from, and the positions of the others."""
+        keys, values = self._keys, self._values
+        if len(positions) < len(values):
+            keys, values = [keys[i] for i in positions], [values[i] for i in positions]
+        found, refused = parse_each(decode, keys, values, RAW_METRICS.max_message_bytes)
+        if not refused:
+            return found, positions, []
+        skip = set(refused)
+        return found, [p for i, p in enumerate(positions) if i not in skip], [positions[i] for i in refused]
+
+    def _add_singles(self, positions: Sequence[int]) -> list[int]:
+        found, taken, others = self._tried(_decode_sample, positions)
+        self._singles = found
+        self._single_positions = list(taken)
+        self._only_singles = len(found) == len(self._values)
+        return others
+
+    def _add_blocks(self, positions: Sequence[int]) -> list[int]:
+        found, taken, others = self._tried(_decode_block, positions)
+        refused = [p for p, block in zip(taken, found, strict=True) if not self._blocks.add(p, block)]
+        return sorted(others + refused) if refused else others
+
+    def _add_extended(self, positions: Sequence[int]) -> list[int]:
         """Take the records that only have fields of a newer producer; returns the positions of the others."""
-        keys, values = [self._keys[i] for i in positions], [self._values[i] for i in positions]
-        samples, refused = parse_each(_decode_extended, keys, values, RAW_METRICS.max_message_bytes)
-        found, skip, others = iter(samples), set(refused), []
-        for i, position in enumerate(positions):
-            sample = None if i in skip else next(found)
-            if sample is None or not is_strict_json(values[i]):
-                others.append(position)
-            else:
+        found, taken, others = self._tried(_decode_extended, positions)
+        for position, sample in zip(taken, found, strict=True):
+            if is_strict_json(self._values[position]):
                 self._singles.append(sample)
                 self._single_positions.append(position)
-        return others
+            else:
+                others.append(position)
+        return sorted(others)
 
     def _sort_out(self, position: int) -> None:
         """Take one record that the quick parses did not: many samples, another format, or nothing that can be used."""
@@ -163,13 +183,12 @@ class MetricBatch:
         if value and len(value) <= RAW_METRICS.max_message_bytes and self._add_otlp(position, value):
             return
         codec.check_envelope(RAW_METRICS, self._keys[position], value)
-        assert value is not None  # noqa: S101 - check_envelope refused None
-        if self._add_block(position, value):
-            return
+        # The codec's own spelling of it is one that the quick types take.
         again = codec.encode(self._judge(position))
-        if not self._add_block(position, again):
-            self._singles.append(_decode_sample(again))
-            self._single_positions.append(position)
+        if b'"series"' in again and self._blocks.add(position, _decode_block(again)):
+            return
+        self._singles.append(_decode_sample(again))
+        self._single_positions.append(position)
 
     def _add_otlp(self, position: int, value: bytes) -> bool:
         points = read_points(value, self._histograms, int(self._limits[position]))
@@ -178,37 +197,13 @@ class MetricBatch:
         if points.faults:
             self.rejected[position] = unusable(len(points.faults), points.faults[0])
         self._origins.update(zip(points.spellings, points.origins, strict=True))
-        entry = self._add_spellings(position, points.spellings)
-        self._add_many(position, entry, np.array(points.times, np.int64), np.array(points.values, np.float64))
+        first = len(self._point_spellings)
+        self._point_spellings.extend(points.spellings)
+        self._point_positions.extend([position] * len(points.spellings))
+        entry = np.arange(first, first + len(points.spellings))
+        times, numbers = np.array(points.times, np.int64), np.array(points.values, np.float64)
+        self._points.append(Samples(entry, times, numbers, np.full(len(entry), position)))
         return True
-
-    def _add_block(self, position: int, value: bytes) -> bool:
-        # Only saves trying: one that spells it with escapes is taken by the codec, and comes again in plain letters.
-        if b'"series"' not in value:
-            return False
-        try:
-            block = _decode_block(value)
-            samples = np.array(block.value, np.float64)  # None becomes NaN; rows of unequal length are a ValueError
-        except (*UNUSABLE, ValueError):
-            return False
-        if samples.shape != (len(block.series), len(block.time_unix_nano)):
-            return False
-        rest = block.resource
-        spellings = [b",".join((s.name, rest, s.attributes, s.kind, s.unit)) for s in block.series]
-        entry = np.repeat(self._add_spellings(position, spellings), samples.shape[1])
-        time = np.tile(np.array(block.time_unix_nano, np.int64), samples.shape[0])
-        keep = ~np.isnan(samples.ravel())
-        self._add_many(position, entry[keep], time[keep], samples.ravel()[keep])
-        return True
-
-    def _add_spellings(self, position: int, spellings: list[bytes]) -> Ints:
-        first = len(self._many_spellings)
-        self._many_spellings.extend(spellings)
-        self._many_positions.extend([position] * len(spellings))
-        return np.arange(first, first + len(spellings))
-
-    def _add_many(self, position: int, entry: Ints, time: Ints, value: Floats) -> None:
-        self._many.append(Samples(entry, time, value, np.full(len(entry), position)))
 
     def _judge(self, position: int) -> Any:
         """Ask the codec about a record, once."""

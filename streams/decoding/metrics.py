@@ -20,8 +20,9 @@ import msgspec
 import numpy as np
 
 from schemas.errors import RecordError, Rejection
-from streams.decoding.batch import Floats, Ints, MetricBatch, Samples
+from streams.decoding.batch import MetricBatch
 from streams.decoding.histogram import Distribution, Histograms
+from streams.decoding.samples import Floats, Ints, Samples
 from streams.decoding.series import REFUSED, UNKNOWN, Identity, SeriesTable
 
 _NANOS_PER_MILLI = 1_000_000
@@ -82,7 +83,7 @@ class MetricDecoder:
         return _joined([(piece.start, self._decode(keys[piece], values[piece], limits[piece])) for piece in pieces])
 
     def _decode(self, keys: Sequence[bytes | None], values: Sequence[bytes | None], limits: Ints) -> MetricColumns:
-        batch = MetricBatch(keys, values, limits, self._histograms)
+        batch = MetricBatch(keys, values, limits, self._histograms, self.table)
         samples = _on_time(batch, limits)
         series = self._rows(batch, samples)[samples.entry]
         keep = series >= 0
@@ -105,13 +106,18 @@ class MetricDecoder:
         return decoder
 
     def _rows(self, batch: MetricBatch, samples: Samples) -> Ints:
-        """Return the row of each spelling: REFUSED where there is no room, UNKNOWN where the record is bad."""
+        """Return the row of each entry: REFUSED where there is no room, UNKNOWN where the record is bad."""
         spellings = batch.spellings()
         rows = np.fromiter(map(self.table.find, spellings, repeat(UNKNOWN)), np.int64, len(spellings))
         unknown = np.flatnonzero(rows == UNKNOWN)
         if len(unknown):
             self._admit(batch, rows, [(i, spellings[i]) for i in unknown.tolist()], set(samples.entry.tolist()))
-        return rows
+        for layout, first, height in batch.missed():
+            found = rows[first : first + height]
+            if (found >= 0).all():
+                self.table.remember_layout(layout, found.copy())
+        known = batch.known_rows
+        return np.concatenate([rows, known]) if len(known) else rows
 
     def _admit(self, batch: MetricBatch, rows: Ints, unknown: list[tuple[int, bytes]], sampled: set[int]) -> None:
         """Give rows to new series.

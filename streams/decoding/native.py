@@ -61,11 +61,14 @@ class BlockSeries(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     attributes: Raw = Raw(b"{}")
 
 
+BlockSeriesList = Annotated[list[BlockSeries], Meta(min_length=1, max_length=10_000)]
+
+
 class Block(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """Many metric samples of one resource."""
+    """Many metric samples of one resource; its series, a `BlockSeriesList`, are left as bytes."""
 
     resource: Raw
-    series: Annotated[list[BlockSeries], Meta(min_length=1, max_length=10_000)]
+    series: Raw
     time_unix_nano: Annotated[list[Time], Meta(min_length=1, max_length=10_000)]
     value: list[list[float | None]]
     schema_version: Literal[1] = 1

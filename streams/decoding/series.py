@@ -4,8 +4,8 @@
 resource; only a spelling never seen before is parsed and made canonical. `streams.kernel.detect` keeps its arrays by
 the same rows and asks for the description of a row when it has something to say about it. One table per partition.
 
-Everything here is bounded: rows by `max_series`, spellings by rows, refusals by `max_series`, so a label explosion
-fills the table and then only counts.
+Everything here is bounded: rows by `max_series`, spellings and layouts by rows, refusals by `max_series`, so a label
+explosion fills the table and then only counts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import Literal, NamedTuple
 from weakref import WeakValueDictionary
 
 import msgspec
+import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from schemas.envelope import AttributeValue, Entity, content_id, entity_of
 from schemas.raw import InstrumentKind
@@ -35,6 +37,10 @@ TEMPORALITY: dict[InstrumentKind, Temporality] = {
 # One spelling per producer version and language that writes the same series. A producer that spells it differently
 # every time replaces its own entries and gains no memory.
 SPELLINGS_PER_SERIES = 4
+
+# What the bytes that name the series of blocks may take, for each series there is room for: four times what they take
+# where a block has ten series. Whoever writes them differently every time makes them forgotten, and gains no memory.
+LAYOUT_BYTES_PER_SERIES = 512
 
 # Resource attributes that change with every deployment or restart and are no part of what a series is: the new version
 # of a service is to be compared with the one before it, not to begin a history of its own.
@@ -125,9 +131,18 @@ class SeriesTable:
         # The hot lookup: `find(spelling, UNKNOWN)` is a row, REFUSED or UNKNOWN.
         self.find = self._by_spelling.get
         self._refused = 0
+        # Rows by the bytes in which a block names all its series: `layout(bytes)` is an array of rows, or None.
+        self._by_layout: dict[bytes, NDArray[np.int64]] = {}
+        self._layout_bytes = 0
+        self.layout = self._by_layout.get
 
     def __len__(self) -> int:
         return len(self._by_id)
+
+    @property
+    def layouts(self) -> int:
+        """How many layouts of blocks are remembered."""
+        return len(self._by_layout)
 
     @property
     def spellings(self) -> int:
@@ -147,6 +162,17 @@ class SeriesTable:
         else:
             self._remember(spelling, row)
         return row
+
+    def remember_layout(self, layout: bytes, rows: NDArray[np.int64]) -> None:
+        """Remember the rows `[n]` of a block's series, all of which are in the table."""
+        size = len(layout) + rows.nbytes
+        room = LAYOUT_BYTES_PER_SERIES * self.max_series
+        if layout in self._by_layout or size > room:
+            return
+        if self._layout_bytes + size > room:
+            self._forget_layouts()
+        self._by_layout[layout] = rows
+        self._layout_bytes += size
 
     def describe(self, row: int) -> Series:
         """Return what `row` is about."""
@@ -182,6 +208,8 @@ class SeriesTable:
             self._rows[row] = None
             heappush(self._free, row)
         self._forget_refusals()
+        # Some may lead to rows that are free now. They are learned again in one batch.
+        self._forget_layouts()
 
     def snapshot(self) -> bytes:
         """State to `restore` from."""
@@ -260,6 +288,10 @@ class SeriesTable:
             for spelling in [key for key, row in self._by_spelling.items() if row == REFUSED]:
                 del self._by_spelling[spelling]
             self._refused = 0
+
+    def _forget_layouts(self) -> None:
+        self._by_layout.clear()
+        self._layout_bytes = 0
 
     def _kept(self, row: int) -> _Row:
         kept = self._rows[row]

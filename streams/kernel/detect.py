@@ -24,7 +24,7 @@ from schemas.envelope import Entity
 from schemas.signal import Origin, Progress, Signal, SignalKind, signal_id
 from schemas.topics import RAW_METRICS, SIGNALS, Topic
 from streams.decode import MetricDecoder
-from streams.decoding.batch import Ints
+from streams.decoding.samples import Ints
 from streams.decoding.series import Series, SeriesTable
 from streams.kernel.base import Emit, Output, Records, letter
 

@@ -150,6 +150,8 @@ def test_a_server_that_died_is_noticed(part: Part) -> None:
         server.check()
         os.kill(server.pid, signal.SIGKILL)
         assert becomes_closed(server.port)
+        # Its port closes a moment before it has ended.
+        os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(EmbeddedPartError, match="ended with -9"):
             server.check()
 

@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from streams.decode import MetricColumns, MetricDecoder, SeriesTable
-from streams.decoding.series import SPELLINGS_PER_SERIES
+from streams.decoding.series import LAYOUT_BYTES_PER_SERIES, SPELLINGS_PER_SERIES
 
 NOW = 1_700_000_000_000_000_000
 
@@ -113,6 +113,41 @@ def test_forgotten_rows_are_given_out_again() -> None:
     assert read(reader, sample(name="c"), sample(name="b"), sample(name="a")).series.tolist() == [0, 1]
     assert reader.table.describe(0).name == "c"
     assert reader.table.overflow == 2
+
+
+def block(*names: str, resource: bytes = b'{"service.name":"a"}') -> bytes:
+    series = orjson.dumps([{"name": name} for name in names])
+    values = orjson.dumps([[1]] * len(names))
+    return b'{"resource":%b,"series":%b,"time_unix_nano":[7],"value":%b}' % (resource, series, values)
+
+
+def test_a_block_leads_to_nobody_elses_rows_after_some_are_forgotten() -> None:
+    reader = decoder(max_series=2)
+    for _ in range(2):  # the second time by its layout
+        assert read(reader, block("a", "b")).series.tolist() == [0, 1]
+    reader.table.forget([0])
+    assert read(reader, block("c")).series.tolist() == [0]
+    assert read(reader, block("a", "b")).series.tolist() == [1]
+    assert [reader.table.describe(row).name for row in (0, 1)] == ["c", "b"]
+
+
+def test_a_block_that_found_no_room_finds_it_later() -> None:
+    reader = decoder(max_series=2)
+    for _ in range(2):
+        assert read(reader, block("a", "b", "c")).series.tolist() == [0, 1]
+    reader.table.forget([0, 1])
+    assert read(reader, block("c", "d")).series.tolist() == [0, 1]
+
+
+def test_endless_layouts_of_blocks_take_no_more_room() -> None:
+    reader = decoder(max_series=10)
+    most = LAYOUT_BYTES_PER_SERIES * 10
+    for i in range(300):
+        padded = b'{"service.name":"a"%b}' % (b" " * i)
+        assert read(reader, block("a", "b", resource=padded)).series.tolist() == [0, 1]
+        assert reader.table.layouts <= most // (len(padded) + 16)
+    read(reader, block("a", "b", resource=b'{"service.name":"a"%b}' % (b" " * most)))
+    assert reader.table.layouts > 0
 
 
 def test_a_row_is_given_out_for_samples_only() -> None:
