@@ -25,6 +25,7 @@ from detectors.bank import BankSettings
 from schemas.topics import RAW_METRICS
 from streams.batch import Batch
 from streams.kernel.detect import DetectRules, MetricDetect
+from streams.worker import collect_garbage_rarely
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 METRICS = 10
@@ -131,6 +132,7 @@ def _resident_gib() -> float:
 
 
 def _work(series: int, to: Connection) -> None:
+    collect_garbage_rarely()
     to.send(measure(series))
 
 

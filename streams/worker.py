@@ -33,9 +33,14 @@ STOP_SECONDS = 20.0
 _GC_THRESHOLDS = (100_000, 50, 100)
 
 
+def collect_garbage_rarely() -> None:
+    """Look for garbage as seldom as a process that handles telemetry should."""
+    gc.set_threshold(*_GC_THRESHOLDS)
+
+
 def run_worker(apps: Apps, ready: Ready | None = None, *, stop_seconds: float = STOP_SECONDS) -> int:
     """Run apps until SIGINT or SIGTERM (0), or until one crashes or will not stop (1); returns the exit code."""
-    gc.set_threshold(*_GC_THRESHOLDS)
+    collect_garbage_rarely()
     # As a policy, because Faust's consumer thread makes a loop of its own.
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     return asyncio.run(_until_signalled(apps, ready, stop_seconds))
