@@ -141,7 +141,7 @@ class RailsStore:
     async def note_incident(self, incident: Incident) -> None:
         """Note that a service is broken, or no longer; and whether it rains incidents."""
         key = self._key("open", incident.environment)
-        if incident.status == "resolved":
+        if incident.status != "open":
             await _ask(self._redis.zrem(key, incident.service))
             return
         await _ask(self._redis.zadd(key, {incident.service: incident.updated_unix_nano // _MILLI}))

@@ -32,7 +32,7 @@ class IncidentSummary(Model):
 
     id: str
     revision: int
-    status: Literal["open", "resolved"]
+    status: Literal["open", "resolved", "merged"]
     environment: str
     service: str
     severity: Severity

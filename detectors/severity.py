@@ -20,6 +20,8 @@ LADDER: tuple[Severity, ...] = tuple(reversed(get_args(Severity)))
 REHEARSAL = ("dev*", "test*", "qa*", "stag*", "sandbox*", "preview*")
 # So many instances in trouble at once are no matter of one machine.
 WIDE = 5
+# One that others feel as well is still one; from here on it is an outage.
+MANY_SERVICES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,10 @@ class Context:
 
 
 def assess(
-    scope: str, signals: Sequence[Signal], changes: Sequence[Signal], context: Context
+    scope: str,
+    signals: Sequence[Signal],
+    changes: Sequence[Signal],
+    context: Context,
 ) -> tuple[Severity, tuple[str, ...]]:
     """Return the severity of an incident and what it was raised or lowered for.
 
@@ -44,13 +49,17 @@ def assess(
     level, why = _said(signals)
     environment = scope.partition("/")[0]
     instances = {signal.entity.instance for signal in signals if signal.entity.instance is not None}
-    if _matches(scope, context.critical):
-        level, why = level + 1, [*why, f"raised: {scope} is critical"]
+    scopes = [scope, *sorted({signal.entity.scope for signal in signals} - {scope})]
+    critical = [one for one in scopes if _matches(one, context.critical)]
+    if critical:
+        level, why = level + 1, [*why, f"raised: {critical[0]} is critical"]
     if len(instances) >= context.wide:
         level, why = level + 1, [*why, f"raised: {len(instances)} instances are abnormal"]
+    if len(scopes) >= MANY_SERVICES:
+        level, why = level + 1, [*why, f"raised: {len(scopes)} services are abnormal"]
     if _matches(environment, context.rehearsal):
         level, why = level - 1, [*why, f"lowered: {environment} is no production"]
-    if _matches(scope, context.minor):
+    if all(_matches(one, context.minor) for one in scopes):
         level, why = level - 1, [*why, f"lowered: {scope} is minor"]
     if running := _running(changes):
         why = [*why, f"while {running} was under way"]

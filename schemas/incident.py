@@ -76,7 +76,9 @@ class Incident(Record):
 
     id: str
     revision: Annotated[int, Field(ge=1)]
-    status: Literal["open", "resolved"]
+    status: Literal["open", "resolved", "merged"] = Field(
+        description="`merged`: its signals belong to another incident from now on, which `merged_into` names"
+    )
     environment: Name
     service: Name
     onset_unix_nano: TimeUnixNano = Field(description="event time of the first abnormal evidence")
@@ -88,6 +90,13 @@ class Incident(Record):
     recurrence: Annotated[int, Field(ge=0)] = Field(default=0, description="how often it came back, this time included")
     recurrence_of: str | None = Field(
         default=None, description="the incident before this one, of which a subject fires again soon after its end"
+    )
+    merged_into: str | None = Field(default=None, description="the incident of what this one is an effect of")
+    split_from: str | None = Field(
+        default=None, description="the incident that held its signals until they outlasted its cause"
+    )
+    services: tuple[Name, ...] = Field(
+        default=(), description="services whose signals it holds: its own first, then those that depend on it"
     )
     title: str
     classification: Classification = Classification()
@@ -102,7 +111,17 @@ class Incident(Record):
     def scope(self) -> str:
         return f"{self.environment}/{self.service}"
 
+    @property
+    def evidence(self) -> tuple[Signal, ...]:
+        """What its class rests on: the symptoms of its own service, not those of services that depend on it."""
+        return tuple(s for s in self.signals if s.kind != "change" and s.entity.service == self.service)
 
-def incident_id(scope: str, onset_unix_nano: int) -> str:
-    """One incident per scope and onset."""
-    return content_id("incident", scope, onset_unix_nano)
+    @property
+    def changes(self) -> tuple[Signal, ...]:
+        """The changes before it."""
+        return tuple(s for s in self.signals if s.kind == "change")
+
+
+def incident_id(scope: str, onset_unix_nano: int, split_from: str | None = None) -> str:
+    """One incident per scope and onset; what is split off may have been one before it was merged."""
+    return content_id("incident", scope, onset_unix_nano, *([] if split_from is None else [split_from]))

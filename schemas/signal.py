@@ -1,7 +1,7 @@
 """Signals: what the detect stage found abnormal, and how far it has read.
 
-Written by the detect stage, read by the correlate stage and by executors that verify an action. Keyed by scope
-(environment/service), so that one partition holds everything an incident needs, in order.
+Written by the detect stage, read by the correlate stage and by executors that verify an action. Keyed by environment,
+so that one partition holds a cause and all its effects, in order.
 """
 
 from __future__ import annotations
@@ -62,6 +62,11 @@ class Signal(Record):
     def witness(self) -> tuple[str | None, SignalKind, str]:
         """Who says it: an instance by one name. All that one instance writes into its log is one witness."""
         return self.entity.instance, self.kind, "" if self.kind == "log" else self.name
+
+    @property
+    def key(self) -> bytes:
+        """Key of the record: what must be seen together has the same."""
+        return self.entity.environment.encode()
 
     @property
     def place_unix_nano(self) -> int:

@@ -35,7 +35,6 @@ from schemas.decision import Decision
 from schemas.envelope import NANOS, Model, Record
 from schemas.incident import Incident
 from schemas.outcome import Outcome, Result
-from schemas.signal import Signal
 from schemas.topics import ACTIONS, CONTROLS, DECISIONS, INCIDENTS, LEARNING, Topic
 from streams.kernel.base import Emit, Keep, Output, RecordKernel
 from streams.settings import Settings
@@ -194,7 +193,7 @@ class Decide(RecordKernel):
         """Decide anew when the incident looks another: its class, what else it may be, whether it still fires."""
         incident = self._recognised(revised)
         memory = self._scopes.get(incident.scope, ScopeMemory())
-        if incident.status == "resolved":
+        if incident.status != "open":
             self._open.pop(incident.scope, None)
             self._put(incident.scope, memory.model_copy(update=_NO_INCIDENT))
             return []
@@ -208,8 +207,7 @@ class Decide(RecordKernel):
 
     def _recognised(self, incident: Incident) -> Incident:
         """Join the class that the rules gave with what labelled incidents of the past say."""
-        signals, changes = _evidence(incident)
-        vector = features(signals, changes)
+        vector = features(incident.evidence, incident.changes)
         self._recent.pop(incident.id, None)
         self._recent[incident.id] = Example(
             incident_id=incident.id, label=incident.classification.label, features=vector
@@ -402,14 +400,8 @@ def _may_go_on(control: Control, memory: ScopeMemory) -> bool:
     return of.covers(Scope(incident.environment, incident.service, None, incident.id))
 
 
-def _evidence(incident: Incident) -> tuple[list[Signal], list[Signal]]:
-    """Give the signals and the changes before them, as the rules saw them."""
-    changes = [signal for signal in incident.signals if signal.kind == "change"]
-    return [signal for signal in incident.signals if signal.kind != "change"], changes
-
-
 def _with_counterfactuals(incident: Incident) -> Incident:
-    told = counterfactuals(*_evidence(incident)) if incident.classification.rules else ()
+    told = counterfactuals(incident.evidence, incident.changes) if incident.classification.rules else ()
     found = incident.classification.model_copy(update={"counterfactuals": told})
     return incident.model_copy(update={"classification": found})
 

@@ -61,6 +61,8 @@ def incident_table(cases: Iterable[Case]) -> Table:
 
 
 def status(incident: Incident) -> str:
+    if incident.status == "merged":
+        return f"merged into {(incident.merged_into or '')[:ID_LENGTH]}"
     if incident.status == "resolved":
         return "resolved"
     return f"open, {len(incident.active_subjects)} firing" if incident.active_subjects else "open, calm"
@@ -76,6 +78,9 @@ def explanation(case: Case) -> RenderableType:
     why += [f"severity {incident.severity}: {'; '.join(incident.severity_because)}"] * bool(incident.severity_because)
     if incident.recurrence_of is not None:
         why.append(f"came back ({incident.recurrence} in a row): before, it was {incident.recurrence_of[:ID_LENGTH]}")
+    if incident.split_from is not None:
+        why.append(f"its signals outlasted the cause that they were held for: {incident.split_from[:ID_LENGTH]}")
+    why += [f"felt by {', '.join(incident.services[1:])}"] * (len(incident.services) > 1)
     why += [f"rule {hit.rule}: {'; '.join(hit.because)}" for hit in found.rules]
     why += [f"cause {cause.score:.0%} {cause.entity} {cause.what}: {cause.because}" for cause in incident.root_causes]
     why += _resemblance(case)

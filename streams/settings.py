@@ -121,7 +121,15 @@ class CorrelateSettings(Group):
     group_wait_seconds: Annotated[float, Field(ge=0)] = 2.0
     """Event time that an alert of another system waits for company before it opens an incident of its own."""
     group_interval_seconds: Seconds = 5.0
-    """At least this long between two revisions of an open incident."""
+    """At least this long between two revisions of an open incident that say nothing urgent."""
+    repeat_interval_seconds: Seconds = 14_400
+    """An incident that stays as it is, is told again after this long."""
+    topology: Path | None = None
+    """YAML file of which services call which: `services: {checkout: {depends_on: [orders-db]}}`."""
+    join_within_seconds: Seconds = 600
+    """What begins in a service within this long after the incident of one that it depends on is an effect of that."""
+    split_after_seconds: Seconds = 60
+    """Effects that outlast their cause by this long are an incident of their own."""
     change_window_seconds: Seconds = 600
     """A change is a candidate cause of what begins within this long after it."""
     resolve_after_seconds: Annotated[float, Field(ge=0)] = 10.0

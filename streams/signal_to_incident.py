@@ -11,12 +11,15 @@ from collections.abc import Callable
 from time import monotonic
 
 from detectors.severity import Context
+from detectors.topology import Calls, parse
 from schemas.envelope import NANOS
+from schemas.errors import ConfigurationError
 from schemas.incident import Incident
 from schemas.signal import Progress, Signal
 from schemas.topics import INCIDENTS, SIGNALS, Topic
 from streams.kernel.base import Emit, Output, RecordKernel
-from streams.kernel.correlate import CorrelateRules, Correlator, CorrelatorState
+from streams.kernel.correlate import Correlator, CorrelatorState
+from streams.kernel.grouping import CorrelateRules
 from streams.settings import CorrelateSettings, Settings
 from streams.stage import Lane, Stage
 
@@ -34,10 +37,11 @@ class Correlate(RecordKernel):
         *,
         max_hold_seconds: float,
         clock: Callable[[], float] = monotonic,
+        calls: Calls | None = None,
         state: bytes | None = None,
     ) -> None:
         saved = None if state is None else CorrelatorState.model_validate_json(state)
-        self._correlator = Correlator(rules, saved)
+        self._correlator = Correlator(rules, saved, calls)
         self._max_hold = max_hold_seconds
         self._clock = clock
         self._held: tuple[int | None, float] = (None, clock())  # the oldest waiting signal, and since when
@@ -86,7 +90,25 @@ def stage(settings: Settings) -> Stage:
 def maker(settings: Settings, clock: Callable[[], float] = monotonic) -> Callable[[bytes | None], Correlate]:
     """Tell how to make the kernel of a partition; a replay brings a clock of its own."""
     rules, hold = rules_of(settings.correlate), settings.correlate.max_hold_seconds
-    return lambda state: Correlate(rules, max_hold_seconds=hold, clock=clock, state=state)
+    calls = calls_of(settings.correlate)
+    return lambda state: Correlate(rules, max_hold_seconds=hold, clock=clock, calls=calls, state=state)
+
+
+def calls_of(settings: CorrelateSettings) -> Calls:
+    """Read the file of which services call which, if there is one.
+
+    Raises:
+        ConfigurationError: it cannot be read, or says something else.
+
+    """
+    path = settings.topology
+    if path is None:
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"correlate.topology: {error}") from None
+    return parse(text, str(path))
 
 
 def rules_of(settings: CorrelateSettings) -> CorrelateRules:
@@ -94,10 +116,13 @@ def rules_of(settings: CorrelateSettings) -> CorrelateRules:
     return CorrelateRules(
         group_wait=int(settings.group_wait_seconds * NANOS),
         group_interval=int(settings.group_interval_seconds * NANOS),
+        repeat_interval=int(settings.repeat_interval_seconds * NANOS),
         lone_wait=int(settings.lone_wait_seconds * NANOS),
         change_window=int(settings.change_window_seconds * NANOS),
         resolve_after=int(settings.resolve_after_seconds * NANOS),
         recurrence_window=int(settings.recurrence_seconds * NANOS),
+        join_window=int(settings.join_within_seconds * NANOS),
+        split_after=int(settings.split_after_seconds * NANOS),
         context=Context(
             critical=settings.critical_services,
             minor=settings.minor_services,

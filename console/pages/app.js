@@ -59,7 +59,7 @@ const selected = () => location.hash.match(/^#\/incidents\/([0-9a-f]{32})$/)?.[1
 function draw() {
   drawFeed();
   drawStop();
-  const shown = sorted([...incidents.values()].filter((incident) => !status || incident.status === status));
+  const shown = sorted([...incidents.values()].filter((incident) => !status || (incident.status === "open") === (status === "open")));
   replace(byId("list"), shown.map((incident) => row(incident, incident.id === selected())));
   byId("empty").hidden = shown.length > 0;
   byId("empty").textContent = !feed ? "Waiting for the first news…" : `No ${status ? `${status} ` : ""}incidents. All quiet.`;

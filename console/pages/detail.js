@@ -30,8 +30,8 @@ function head(summary, incident, actions) {
     ["Confidence", percent(incident.classification.confidence)],
     ["Began", time(incident.onset_unix_nano), iso(incident.onset_unix_nano)],
     ["Found after", span((incident.opened_unix_nano - incident.onset_unix_nano) / 1e6)],
-    incident.resolved_unix_nano
-      ? ["Over after", span((incident.resolved_unix_nano - incident.onset_unix_nano) / 1e6)]
+    incident.status !== "open"
+      ? ["Over after", span(((incident.resolved_unix_nano ?? incident.updated_unix_nano) - incident.onset_unix_nano) / 1e6)]
       : ["Lasts", span(Date.now() - incident.onset_unix_nano / 1e6)],
     ["Still firing", `${incident.active_subjects.length} of ${incident.signal_count} signals`],
   ];
@@ -39,6 +39,11 @@ function head(summary, incident, actions) {
     el("p", { class: "crumbs" }, el("span", { class: "severity", title: (incident.severity_because ?? []).join("; ") }, incident.severity),
       `${incident.environment} / ${incident.service}`, state(summary)),
     el("h2", {}, incident.title),
+    incident.merged_into ? el("p", { class: "quiet" }, "An effect of another incident, which holds its signals now: ",
+      el("a", { href: `#/incidents/${incident.merged_into}` }, el("code", {}, incident.merged_into))) : null,
+    incident.split_from ? el("p", { class: "quiet" }, "Outlasted the cause that its signals were held for: ",
+      el("a", { href: `#/incidents/${incident.split_from}` }, el("code", {}, incident.split_from))) : null,
+    (incident.services ?? []).length > 1 ? el("p", { class: "quiet" }, `Felt by ${incident.services.slice(1).join(", ")}`) : null,
     incident.recurrence_of ? el("p", { class: "quiet" }, `Came back (${incident.recurrence} in a row): before, it was `,
       el("code", {}, incident.recurrence_of)) : null,
     el("dl", { class: "facts" }, facts.map(([name, text, title]) =>

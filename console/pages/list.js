@@ -43,6 +43,7 @@ export function state(incident) {
   const waits = incident.proposal && !incident.proposal.answer
     && incident.proposal.valid_until_unix_nano / 1e6 > Date.now();
   if (incident.status === "open" && waits) return badge("approval needed", "ask");
+  if (incident.status === "merged") return badge("merged", "plain");
   if (incident.needs_person) return badge("needs a person", "bad");
   if (incident.result && incident.result !== "verified") return badge(words(incident.result), RESULT[incident.result]);
   if (incident.status === "resolved") return badge(incident.result ? "mitigated" : "resolved", "good");

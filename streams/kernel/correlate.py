@@ -1,80 +1,59 @@
 """Signals to incidents, in event time: the pure kernel of the correlate stage.
 
-One `Correlator` serves one partition of the signals topic; every scope (environment/service) lies in one partition.
-Signals are released in event-time order behind the watermark, by the place that their source gave them, so that
-incidents do not depend on how the sources interleaved. The rules:
+One `Correlator` serves one partition of the signals topic; every environment lies in one partition. Signals are
+released in event-time order behind the watermark, by the place that their source gave them, so that incidents do not
+depend on how the sources interleaved. The rules, of which `streams.kernel.grouping` works out the parts:
 
-* An incident opens when at least two independent subjects of a scope fire: on two instances, or under two names (all
-  logs of an instance count as one). An alert of another system opens one after `group_wait`; a lone series only after
-  `lone_wait`.
-* It is revised when its class changes, and otherwise at most every `group_interval`. Within that interval a storm is
-  looked at again only when it has grown by a sixteenth: judging every signal of it anew would cost more with each.
-* It is resolved when nothing of it has fired for `resolve_after`. It is never reopened: a recurrence is a new one, and
-  names the former if one of its subjects fires again within `recurrence_window`. What was done about the former did
-  not last, and what may be done now is decided anew.
+* An incident opens when at least two independent subjects of a scope (environment/service) fire: on two instances, or
+  under two names (all logs of an instance count as one). An alert of another system opens one after `group_wait`; a
+  lone series only after `lone_wait`.
+* It is revised at once when its class, its severity or its services change, and otherwise at most every
+  `group_interval`. Within that interval a storm is looked at again only when it has grown by a sixteenth: judging every
+  signal of it anew would cost more with each. One that stays as it is, is told again every `repeat_interval`.
+* What fires in a service that depends on a broken one joins the incident there, if it began within `join_window` of it
+  and after no change of its own; an incident that it had already is merged. Of two that call each other the earlier
+  leads. When nothing of the broken service itself has fired for `split_after`, what still fires elsewhere is split off.
+* An incident is resolved when nothing of it has fired for `resolve_after`. It is never reopened: a recurrence is a new
+  one, and names the former if one of its subjects fires again within `recurrence_window`. What was done about the
+  former did not last, and what may be done now is decided anew.
 * A signal that comes after the watermark has passed it joins as of now. It is counted, and undoes nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 
-from pydantic import Field
-
-from detectors.classify import classify
-from detectors.root_cause import rank_causes
-from detectors.severity import Context, assess
+from detectors.topology import Calls, Topology
 from schemas.envelope import NANOS, Model
-from schemas.incident import Classification, Incident, incident_id
+from schemas.incident import Incident
 from schemas.signal import Progress, Signal
+from streams.kernel.grouping import (
+    CorrelateRules,
+    Scope,
+    ended,
+    former,
+    has_grown,
+    has_own_cause,
+    is_news,
+    onset,
+    opens_at,
+    parted,
+    revision,
+    says_the_same,
+    with_change,
+    with_member,
+    with_signal,
+)
 from streams.kernel.watermark import EventTimeBuffer, Watermarks
 
-# What one incident record carries, and what one scope remembers: a storm must not grow either without bound.
-MAX_CHANGES = 32
-MAX_SIGNALS = 256 - MAX_CHANGES
-# An incident of up to so many signals is judged at each; a larger one when a share of 1 in so many has come since.
-JUDGEMENTS_PER_DOUBLING = 16
 # Ids of signals already taken, kept for as long as a crash may repeat them: far longer than a snapshot interval.
 REPEAT_HORIZON_NANOS = 3600 * NANOS
 # Looking for those to forget costs a look at each: often enough is once in a while.
 SWEEPS_PER_HORIZON = 16
-
-
-@dataclass(frozen=True, slots=True)
-class CorrelateRules:
-    """Durations of event time, in nanoseconds."""
-
-    group_wait: int = 2 * NANOS
-    group_interval: int = 5 * NANOS
-    lone_wait: int = 30 * NANOS
-    change_window: int = 600 * NANOS
-    resolve_after: int = 10 * NANOS
-    recurrence_window: int = 3600 * NANOS
-    context: Context = field(default_factory=Context)
-
-
-class Former(Model):
-    """What is remembered of the last incident of a scope."""
-
-    id: str
-    resolved_unix_nano: int
-    recurrence: int
-    subjects: frozenset[str]
-
-
-class Scope(Model):
-    """What is known of one environment/service. Replaced, never mutated."""
-
-    changes: tuple[Signal, ...] = ()
-    active: dict[str, Signal] = Field(default_factory=dict)
-    evidence: dict[str, Signal] = Field(default_factory=dict)
-    joined: int = 0
-    judged: int | None = Field(default=None, description="signals joined when last judged; None: judge at once")
-    incident: Incident | None = None
-    former: Former | None = None
-    due: int | None = None
+# An effect may be seen so much sooner than its cause: detectors need more or less evidence.
+SOONER_NANOS = 60 * NANOS
+# Whom a series is about, where it measures calls to another (OpenTelemetry).
+PEER = "peer.service"
 
 
 class CorrelatorState(Model):
@@ -87,13 +66,16 @@ class CorrelatorState(Model):
     taken: dict[str, int]
     released: int
     late: int
+    calls: tuple[tuple[str, str], ...] = ()
 
 
 class Correlator:
     """The kernel for one partition of signals."""
 
-    def __init__(self, rules: CorrelateRules, state: CorrelatorState | None = None) -> None:
+    def __init__(self, rules: CorrelateRules, state: CorrelatorState | None = None, calls: Calls | None = None) -> None:
+        """Begin where `state` ended; `calls` is which services each service is known to call."""
         self.rules = rules
+        self._topology = Topology(calls, state.calls if state else ())
         self.late = state.late if state else 0
         self._scopes: dict[str, Scope] = dict(state.scopes) if state else {}
         self._taken: dict[str, int] = dict(state.taken) if state else {}
@@ -121,6 +103,7 @@ class Correlator:
             taken=self._taken,
             released=self._released,
             late=self.late,
+            calls=tuple(self._topology.learnt),
         )
 
     def take(self, record: Signal | Progress) -> list[Incident]:
@@ -196,157 +179,147 @@ class Correlator:
     def _apply(self, signal: Signal, now: int) -> list[Incident]:
         name = signal.entity.scope
         scope = self._scopes.get(name, Scope())
+        peer = signal.attributes.get(PEER)
+        if isinstance(peer, str):
+            self._topology.learn(signal.entity.service, peer)
         if signal.kind == "change":
-            recent = [c for c in scope.changes if c.onset_unix_nano >= now - self.rules.change_window]
-            # What was over before the change is no effect of it, and must not date its effects back before it.
-            still = {i: s for i, s in scope.evidence.items() if s.subject in scope.active}
-            update = {"changes": (*recent, signal)[-MAX_CHANGES:], "evidence": still, "judged": None}
-            scope = scope.model_copy(update=update)
-        elif signal.state == "firing":
-            scope = scope.model_copy(
-                update={
-                    "active": {**scope.active, signal.subject: signal},
-                    "evidence": _strongest({**scope.evidence, signal.id: signal}),
-                    "joined": scope.joined + 1,
-                }
-            )
+            scope = with_change(scope, signal, now, self.rules)
+            if scope.follows is not None:
+                self._scopes[name] = scope
+                return []
         else:
-            active = {subject: s for subject, s in scope.active.items() if subject != signal.subject}
-            scope = scope.model_copy(update={"active": active})
+            if scope.follows is not None:
+                name = scope.follows
+                scope = self._scopes[name]
+            scope = with_signal(scope, signal, name)
         return self._settle(name, scope, now)
 
     def _settle(self, name: str, scope: Scope, now: int) -> list[Incident]:
         """Bring a scope's incident in line with its signals, and set the timer for what has to wait."""
-        scope = self._open_or_revise(scope, now) if scope.active else self._calm(scope, now)
+        cause = self._cause(name, scope)
+        if cause is not None:
+            return self._join(name, scope, cause, now)
+        scope, alone = self._split(name, scope, now)
+        scope = self._open_or_revise(name, scope, now) if scope.active else self._calm(name, scope, now)
+        if scope.alone_since is not None and scope.due is not None:
+            scope = scope.model_copy(update={"due": min(scope.due, scope.alone_since + self.rules.split_after)})
         before = self._scopes.get(name)
+        self._put(name, scope)
+        revisions: list[Incident] = []
+        revised = scope.incident
+        if revised is not None and (before is None or before.incident != revised):
+            revisions.append(revised)
+            if revised.status == "resolved":
+                self._put(name, Scope(changes=scope.changes, former=former(revised)))
+                for member in scope.members:
+                    self._put(member, self._scopes[member].model_copy(update={"follows": None}))
+            elif before is None or before.incident is None:
+                revisions += self._gather(name, now)
+        for member in alone:
+            if self._scopes[member].follows is None:  # or it has just joined one of the others
+                revisions += self._settle(member, self._scopes[member], now)
+        return revisions
+
+    def _put(self, name: str, scope: Scope) -> None:
         if scope == Scope():
             self._scopes.pop(name, None)
-        else:
-            self._scopes[name] = scope
-            if scope.due is not None:
-                heappush(self._timers, (scope.due, name))
-        revised = scope.incident
-        if revised is None or (before is not None and before.incident == revised):
-            return []
-        if revised.status == "resolved":
-            self._scopes[name] = Scope(changes=scope.changes, former=_former(revised))
-        return [revised]
+            return
+        self._scopes[name] = scope
+        if scope.due is not None:
+            heappush(self._timers, (scope.due, name))
 
-    def _open_or_revise(self, scope: Scope, now: int) -> Scope:
+    def _cause(self, name: str, scope: Scope) -> str | None:
+        """Find the scope whose open incident this one is an effect of: the nearest, then the earliest."""
+        if not scope.active or has_own_cause(scope, self.rules):
+            return None
+        environment, _, service = name.partition("/")
+        began, found = onset(scope), []
+        for called, calls in self._topology.reach(service).items():
+            lead = f"{environment}/{called}"
+            if lead in self._scopes:
+                lead = self._scopes[lead].follows or lead
+            incident = self._scopes[lead].incident if lead in self._scopes and lead != name else None
+            if incident is None or incident.id == scope.split_from or not self._scopes[lead].fires(lead):
+                continue
+            since = began - incident.onset_unix_nano
+            mutual = service in self._topology.reach(incident.service)
+            if mutual and (incident.onset_unix_nano, lead) > (began, name):
+                continue
+            if -SOONER_NANOS <= since <= self.rules.join_window:
+                found.append((calls, incident.onset_unix_nano, lead))
+        return min(found)[2] if found else None
+
+    def _join(self, name: str, scope: Scope, cause: str, now: int) -> list[Incident]:
+        """Give everything that a scope holds to the scope of its cause."""
+        lead = self._scopes[cause]
+        holder = lead.incident
+        assert holder is not None  # noqa: S101 - `_cause` found it open
+        merged = [] if scope.incident is None else [ended(scope.incident, now, merged_into=holder.id)]
+        for member in scope.members:
+            self._put(member, self._scopes[member].model_copy(update={"follows": cause}))
+        self._put(name, Scope(changes=scope.changes, former=scope.former, follows=cause))
+        return [*merged, *self._settle(cause, with_member(lead, cause, scope, name), now)]
+
+    def _gather(self, name: str, now: int) -> list[Incident]:
+        """Let what depends on a scope whose incident has just been opened join it."""
+        environment, _, service = name.partition("/")
+        found: list[Incident] = []
+        for dependant in self._topology.dependants(service):
+            other = f"{environment}/{dependant}"
+            scope = self._scopes.get(other)
+            if scope is not None and self._cause(other, scope) is not None:
+                found += self._settle(other, scope, now)
+        return found
+
+    def _split(self, name: str, scope: Scope, now: int) -> tuple[Scope, tuple[str, ...]]:
+        """Part with members whose signals outlast the cause; returns what is left, and the members that still fire."""
+        if scope.incident is None or not scope.members:
+            return scope, ()
+        if scope.fires(name) or not scope.active:
+            return scope.model_copy(update={"alone_since": None}), ()
+        since = now if scope.alone_since is None else scope.alone_since
+        if now < since + self.rules.split_after:
+            return scope.model_copy(update={"alone_since": since}), ()
+        for member in scope.members:
+            self._put(member, parted(scope, member, self._scopes[member], scope.incident.id))
+        alone = tuple(member for member in scope.members if member in self._scopes and self._scopes[member].active)
+        return scope.model_copy(update={"active": {}, "members": (), "alone_since": None, "due": None}), alone
+
+    def _open_or_revise(self, name: str, scope: Scope, now: int) -> Scope:
         if scope.incident is None:
-            opens_at = self._opens_at(scope)
-            if opens_at > now:
-                return scope.model_copy(update={"due": opens_at})
-            return scope.model_copy(update={"incident": self._revision(scope, now), "due": None})
+            opens = opens_at(scope, self.rules)
+            if opens > now:
+                return scope.model_copy(update={"due": opens})
+            return self._with_revision(scope, self._revision(name, scope, now))
         current = scope.incident
         may_at = current.updated_unix_nano + self.rules.group_interval
-        if now < may_at and not _has_grown(scope):
+        if now < may_at and not has_grown(scope):
             return scope.model_copy(update={"due": may_at})
-        revised = self._revision(scope, now)
+        revised = self._revision(name, scope, now)
         scope = scope.model_copy(update={"judged": scope.joined})
-        if _says_the_same(current, revised):
-            return scope
-        if now < may_at and revised.classification.label == current.classification.label:
+        repeat_at = current.updated_unix_nano + self.rules.repeat_interval
+        if says_the_same(current, revised) and now < repeat_at:
+            return scope.model_copy(update={"due": repeat_at})
+        if now < may_at and not is_news(current, revised):
             return scope.model_copy(update={"due": may_at})
-        return scope.model_copy(update={"incident": revised, "due": None})
+        return self._with_revision(scope, revised)
 
-    def _calm(self, scope: Scope, now: int) -> Scope:
+    def _with_revision(self, scope: Scope, revised: Incident) -> Scope:
+        repeat_at = revised.updated_unix_nano + self.rules.repeat_interval
+        return scope.model_copy(update={"incident": revised, "due": repeat_at})
+
+    def _calm(self, name: str, scope: Scope, now: int) -> Scope:
         """Nothing fires: forget what never became an incident, resolve what did once the calm has lasted."""
         if scope.incident is None:
             return Scope(changes=scope.changes, former=scope.former)
-        if scope.due is not None and not scope.incident.active_subjects:
-            return scope
         if scope.incident.active_subjects:
             # The first revision that says "nothing fires" goes out at once: people wait for it.
-            revised = self._revision(scope, now)
+            revised = self._revision(name, scope, now)
             return scope.model_copy(update={"incident": revised, "due": now + self.rules.resolve_after})
-        at = max(now, scope.incident.updated_unix_nano)
-        resolved = scope.incident.model_copy(
-            update={
-                "revision": scope.incident.revision + 1,
-                "status": "resolved",
-                "updated_unix_nano": at,
-                "resolved_unix_nano": at,
-            }
-        )
-        return scope.model_copy(update={"incident": resolved, "due": None})
+        if scope.due is not None:
+            return scope
+        return scope.model_copy(update={"incident": ended(scope.incident, now), "due": None})
 
-    def _opens_at(self, scope: Scope) -> int:
-        """Event time at which this evidence suffices to open an incident."""
-        active = list(scope.active.values())
-        if len({signal.witness for signal in active}) > 1:
-            return 0
-        if any(s.kind == "alert" for s in active):
-            return min(s.time_unix_nano for s in active) + self.rules.group_wait
-        return min(s.time_unix_nano for s in active) + self.rules.lone_wait
-
-    def _revision(self, scope: Scope, now: int) -> Incident:
-        signals = sorted(scope.evidence.values(), key=lambda s: (s.time_unix_nano, s.id))
-        first, current = signals[0], scope.incident
-        # A signal may be played before the watermark has reached its time; nothing is known before it is seen.
-        at = max(now, *(s.time_unix_nano for s in signals))
-        onset = current.onset_unix_nano if current else min(s.onset_unix_nano for s in signals)
-        # Counted from the onset, not from now: a cause does not cease to be one because its effects last.
-        changes = [c for c in scope.changes if c.onset_unix_nano >= onset - self.rules.change_window]
-        classification = classify(signals, changes)
-        severity, because = assess(first.entity.scope, signals, changes, self.rules.context)
-        former = self._recurs(scope.former, signals, onset)
-        return Incident(
-            id=current.id if current else incident_id(first.entity.scope, onset),
-            revision=current.revision + 1 if current else 1,
-            status="open",
-            environment=first.entity.environment,
-            service=first.entity.service,
-            onset_unix_nano=onset,
-            opened_unix_nano=current.opened_unix_nano if current else at,
-            updated_unix_nano=at,
-            severity=severity,
-            severity_because=because,
-            recurrence=former.recurrence + 1 if former else 0,
-            recurrence_of=former.id if former else None,
-            title=_title(first.entity.scope, signals, classification),
-            classification=classification,
-            root_causes=rank_causes(signals, changes),
-            signals=tuple(sorted((*changes, *signals), key=lambda s: (s.time_unix_nano, s.id))),
-            signal_count=scope.joined,
-            active_subjects=tuple(sorted(scope.active)),
-        )
-
-    def _recurs(self, former: Former | None, signals: Sequence[Signal], onset: int) -> Former | None:
-        """Return the former incident if this one is the same trouble again."""
-        if former is None or onset - former.resolved_unix_nano > self.rules.recurrence_window:
-            return None
-        return former if any(signal.subject in former.subjects for signal in signals) else None
-
-
-def _former(resolved: Incident) -> Former:
-    firing = frozenset(signal.subject for signal in resolved.signals if signal.state == "firing")
-    ended = resolved.resolved_unix_nano or resolved.updated_unix_nano
-    return Former(id=resolved.id, resolved_unix_nano=ended, recurrence=resolved.recurrence, subjects=firing)
-
-
-def _has_grown(scope: Scope) -> bool:
-    """Tell whether enough has come since the last judgement for the class to be another."""
-    return scope.judged is None or scope.joined - scope.judged > scope.judged // JUDGEMENTS_PER_DOUBLING
-
-
-def _says_the_same(one: Incident, other: Incident) -> bool:
-    return (one.active_subjects, one.signal_count, one.classification) == (
-        other.active_subjects,
-        other.signal_count,
-        other.classification,
-    )
-
-
-def _strongest(evidence: dict[str, Signal]) -> dict[str, Signal]:
-    """At most `MAX_SIGNALS` signals: the least probable under calm, ties by id."""
-    if len(evidence) <= MAX_SIGNALS:
-        return evidence
-    kept = sorted(evidence.values(), key=lambda s: (1.0 if s.p_value is None else s.p_value, s.id))[:MAX_SIGNALS]
-    return {signal.id: signal for signal in kept}
-
-
-def _title(scope: str, signals: Sequence[Signal], classification: Classification) -> str:
-    names = list(dict.fromkeys(s.name for s in signals))
-    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-    return f"{classification.label.replace('_', ' ')} in {scope}: {shown}"[:1024]
+    def _revision(self, name: str, scope: Scope, now: int) -> Incident:
+        calls = self._topology.dependants(name.partition("/")[2]) if scope.members else {}
+        return revision(name, scope, now, self.rules, calls)

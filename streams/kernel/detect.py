@@ -336,4 +336,4 @@ def explain(verdict: Verdict, series: Series) -> tuple[str, ...]:
 
 
 def _emit(found: Signal) -> Output:
-    return Emit(SIGNALS, found.entity.scope.encode(), found)
+    return Emit(SIGNALS, found.key, found)

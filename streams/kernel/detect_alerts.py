@@ -103,4 +103,4 @@ class AlertDetect:
             reasons=tuple(filter(None, (f"{row.source} says {row.status}", summary, *before))),
             origin=Origin(topic=RAW_ALERTS.name, partition=self._partition, offset=offset),
         )
-        return Emit(SIGNALS, resource.entity.scope.encode(), signal)
+        return Emit(SIGNALS, signal.key, signal)

@@ -203,7 +203,7 @@ class LogDetect(SeriesDetect):
             reasons=(said,) if said else (),
             origin=self._origin(offset),
         )
-        return Emit(SIGNALS, entity.scope.encode(), noted)
+        return Emit(SIGNALS, noted.key, noted)
 
 
 def _row(table: SeriesTable, resource: Resource) -> int:

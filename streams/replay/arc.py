@@ -95,7 +95,7 @@ class Arc:
         self._seconds = end_millis / 1000
         self._reached = max([self._reached, *(progress.time_unix_nano for progress in heard.progress)])
         for signal in heard.signals:
-            self._publish(SIGNALS, signal.entity.scope.encode(), signal)
+            self._publish(SIGNALS, signal.key, signal)
         for kernel in self._correlate:
             for progress in heard.progress:
                 self._carry_out(kernel.one(SIGNALS, progress))

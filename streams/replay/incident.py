@@ -122,13 +122,14 @@ def _live_at(time: int, seen: Iterable[Seen]) -> Iterator[ModelVersion]:
 
 
 def _made_again(scope: str, seen: Sequence[Seen], settings: Settings, partitions: int) -> Made:
-    """Play the signals of the scope, and all that was said and came of actions in its partition."""
+    """Play the signals of the scope's environment, and all that was said and came of actions in its partition."""
     partition = next(s.partition for s in seen if isinstance(s.record, Incident) and s.record.scope == scope)
+    of_signals = {s.partition for s in seen if isinstance(s.record, Signal) and s.record.entity.scope == scope}
     told = [one for one in seen if isinstance(one.record, (Control, Outcome)) and one.partition == partition]
     slices = Slices(one.published_unix_nano // _NANOS_PER_MILLI for one in told)
     heard: dict[int, Heard] = {}
     for one in seen:
-        if isinstance(one.record, (Signal, Progress)) and one.partition == partition:
+        if isinstance(one.record, (Signal, Progress)) and one.partition in of_signals:
             millis = one.published_unix_nano // _NANOS_PER_MILLI
             slot = heard.setdefault(slices.after(millis - 1), Heard())
             if isinstance(one.record, Signal):

@@ -105,14 +105,15 @@ async def test_the_global_rate_counts_every_target(rails: RailsStore) -> None:
     assert answers == [None] * SETTINGS.max_actions_per_hour + ["global_rate"]
 
 
-async def test_open_incidents_are_broken_services_until_resolved(rails: RailsStore) -> None:
+@pytest.mark.parametrize("status", ["resolved", "merged"])
+async def test_open_incidents_are_broken_services_until_they_end(rails: RailsStore, status: str) -> None:
     await rails.note_services("demo", [f"service-{number}" for number in range(6)], T0)
     for number in range(2):
         await rails.note_incident(opened(number, T0))
         await rails.note_incident(opened(number, T0))
     found = await snapshot(rails, T0 + 1)
     assert (found.broken_services, found.known_services) == (2, 6)
-    await rails.note_incident(opened(0, T0, status="resolved"))
+    await rails.note_incident(opened(0, T0, status=status))
     assert (await snapshot(rails, T0 + 1)).broken_services == 1
     elsewhere = Entity(environment="production", service="checkout")
     assert (await snapshot(rails, T0 + 1, elsewhere)).broken_services == 0

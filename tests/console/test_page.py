@@ -21,6 +21,7 @@ from schemas.envelope import NANOS
 from schemas.errors import TemporaryError
 from schemas.incident import Classification, Counterfactual, Neighbour, RuleHit
 from schemas.topics import CONTROLS
+from tests.actions.world import until
 from tests.console.conftest import LIVE, TOKEN, Outbox, make_desk
 from tests.console.records import T0, command, control, decision, incident, outcome, seconds, signal
 
@@ -74,7 +75,9 @@ async def address(desk: Desk) -> AsyncIterator[str]:
         yield str(server.make_url("/"))
 
 
-def said(outbox: Outbox) -> list[Control]:
+async def said(outbox: Outbox, count: int = 1) -> list[Control]:
+    """What was said; the page goes on while it says so, so it may take a moment."""
+    await until(lambda: sum(topic is CONTROLS for topic, _, _ in outbox.sent) >= count)
     return [decode(topic, key.encode(), value) for topic, key, value in outbox.sent if topic is CONTROLS]
 
 
@@ -276,7 +279,7 @@ async def test_a_person_approves_what_they_have_read(page: Page, desk: Desk, out
     await dialog.get_by_role("button", name="Approve").click()
     await expect(dialog).not_to_be_visible()
     await expect(page.get_by_role("alert")).not_to_be_visible()
-    [approval] = said(outbox)
+    [approval] = await said(outbox)
     assert (approval.kind, approval.by, approval.note) == ("approve", "alice", "as discussed")
     assert approval.decision_id == asked.id
     desk.receive([approval], LIVE)
@@ -297,7 +300,7 @@ async def test_a_person_ratifies_the_next_tier(page: Page, desk: Desk, outbox: O
     await dialog.get_by_role("button", name="Ratify").click()
     await expect(dialog).not_to_be_visible()
     await expect(page.get_by_role("alert")).not_to_be_visible()
-    [ratified] = said(outbox)
+    [ratified] = await said(outbox)
     assert (ratified.kind, ratified.by, ratified.tier) == ("ratify", "alice", "approve")
     assert (ratified.environment, ratified.service, ratified.playbook) == ("shop", "checkout", "rollback-deployment")
     # Said is not heard: the story tells it, and the policy's next decision what came of it.
@@ -323,7 +326,7 @@ async def test_stop_is_one_press_and_shows_what_the_topic_says(
     await expect(button).to_be_enabled()
     # Said is not heard: the button tells the state that came back from the topic.
     await expect(button).to_have_text("Stop all actions")
-    [stop] = said(outbox)
+    [stop] = await said(outbox)
     assert (stop.kind, stop.by, stop.environment) == ("stop", "alice", None)
     desk.receive([stop], LIVE)
     await expect(button).to_have_text("All actions stopped. Resume…")
@@ -333,12 +336,12 @@ async def test_stop_is_one_press_and_shows_what_the_topic_says(
     dialog = page.get_by_role("dialog", name="Resume actions")
     await page.keyboard.press("Escape")
     await expect(dialog).not_to_be_visible()
-    assert len(said(outbox)) == 1
+    assert len(await said(outbox)) == 1
     await button.click()
     await dialog.get_by_role("button", name="Resume").click()
     await expect(dialog).not_to_be_visible()
     await expect(button).to_be_enabled()
-    assert [control.kind for control in said(outbox)] == ["stop", "resume"]
+    assert [control.kind for control in await said(outbox, 2)] == ["stop", "resume"]
 
 
 async def test_a_stop_that_could_not_be_said_is_called_so(page: Page, desk: Desk, outbox: Outbox, address: str) -> None:
@@ -391,7 +394,7 @@ async def test_a_guarded_console_asks_for_its_token(page: Page, outbox: Outbox) 
         await page.get_by_label("You are").fill("alice")
         await page.get_by_role("button", name="Stop all actions").click()
         await expect(page.locator("#stop")).to_be_enabled()
-        assert [control.kind for control in said(outbox)] == ["stop"]
+        assert [control.kind for control in await said(outbox)] == ["stop"]
 
 
 async def test_a_long_decision_history_is_folded(page: Page, desk: Desk, address: str) -> None:

@@ -51,9 +51,23 @@ FAILING = signal("http.server.request.error_ratio")
     ],
 )
 def test_each_thing_counts(scope: str, signals: list[Signal], severity: str) -> None:
+    environment, _, service = scope.partition("/")
+    here = {"environment": environment, "service": service}
+    signals = [s.model_copy(update={"entity": s.entity.model_copy(update=here)}) for s in signals]
     found, because = assess(scope, signals, (), CONTEXT)
     assert found == severity
     assert len(because) >= 1
+
+
+def test_services_that_feel_it_count() -> None:
+    def of(*services: str) -> list[Signal]:
+        return [SLOW.model_copy(update={"entity": Entity(environment="prod", service=name)}) for name in services]
+
+    assert assess("prod/shop", of("shop", "cart"), (), CONTEXT)[0] == "medium"
+    assert assess("prod/shop", of("shop", "cart", "search"), (), CONTEXT)[0] == "high"
+    assert assess("prod/shop", of("shop", "payment"), (), CONTEXT)[0] == "high"
+    # One that matters is abnormal, although the cause lies in one that does not.
+    assert assess("prod/docs", of("docs", "shop"), (), CONTEXT)[0] == "medium"
 
 
 def test_it_says_what_it_was_raised_and_lowered_for() -> None:

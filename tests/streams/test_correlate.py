@@ -13,7 +13,8 @@ from schemas.incident import Incident
 from schemas.signal import Progress, Signal, SignalKind, signal_id
 from schemas.topics import INCIDENTS, SIGNALS
 from streams.kernel.base import Emit, Output
-from streams.kernel.correlate import MAX_SIGNALS, CorrelateRules, Correlator
+from streams.kernel.correlate import Correlator
+from streams.kernel.grouping import MAX_SIGNALS, CorrelateRules
 from streams.signal_to_incident import Correlate
 from tests.streams.arc import at, batch
 

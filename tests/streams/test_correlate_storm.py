@@ -10,8 +10,9 @@ import pytest
 from schemas.envelope import NANOS
 from schemas.incident import Classification
 from schemas.signal import Progress, Signal
-from streams.kernel import correlate
-from streams.kernel.correlate import CorrelateRules, Correlator, CorrelatorState
+from streams.kernel import grouping
+from streams.kernel.correlate import Correlator, CorrelatorState
+from streams.kernel.grouping import CorrelateRules
 from tests.streams.arc import at
 from tests.streams.test_correlate import play, progress, rollout, signal
 
@@ -38,7 +39,7 @@ def test_a_storm_is_judged_the_less_often_the_larger_it_is(monkeypatch: pytest.M
         judged.append(len(signals))
         return Classification()
 
-    monkeypatch.setattr(correlate, "classify", judge)
+    monkeypatch.setattr(grouping, "classify", judge)
     revisions = play(with_watermarks(storm()), RULES)
     assert revisions[-1].signal_count > STORM / 2
     # One by one up to sixteen, then sixteen times each time it doubles, and once at each interval.
@@ -53,7 +54,7 @@ def test_a_change_in_a_storm_is_judged_at_once() -> None:
     # The rollout came before the storm, but is heard of in its midst.
     late = rollout(9).model_copy(update={"release_unix_nano": at(20)})
     records = sorted([*symptoms, late], key=lambda one: one.place_unix_nano)
-    before, after, *_ = play(with_watermarks(records), RULES)
+    _, before, after, *_ = play(with_watermarks(records), RULES)
     assert before.classification.label != "deployment_regression"
     assert (after.classification.label, after.updated_unix_nano) == ("deployment_regression", at(20))
 

@@ -134,6 +134,12 @@ class TestDecide:
         (after,) = take(kernel, INCIDENTS, revision(3))
         assert after.verdict != "act"
 
+    def test_nothing_is_decided_about_an_effect_that_was_merged_into_its_cause(self) -> None:
+        kernel = decide()
+        assert take(kernel, INCIDENTS, revision(1)) != []
+        assert take(kernel, INCIDENTS, revision(2, status="merged", merged_into="0" * 32)) == []
+        assert kernel.wake(3600) == []
+
     def test_nothing_is_decided_about_a_resolved_incident_and_the_next_one_is_new(self) -> None:
         kernel = decide()
         take(kernel, INCIDENTS, revision(1))

@@ -1,0 +1,109 @@
+"""Which service calls which: how far the cause of a trouble may lie from where it shows.
+
+A fault moves against the calls: what calls a broken service is slow or fails, too, seldom the other way round. Used by
+`streams.kernel.correlate` to join the incidents of one cause, and to rank causes by their distance.
+
+Calls are told by the people who run the services (a YAML file, `parse`), or learnt from telemetry that names its peer
+(`peer.service` of OpenTelemetry's semantic conventions).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import yaml
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from schemas.errors import ConfigurationError
+
+# A fault that has crossed more calls than this is seldom one any more; it also bounds what is looked at for a signal.
+MAX_HOPS = 4
+# Calls learnt from telemetry, which is hostile: more are not.
+MAX_LEARNT = 10_000
+
+Calls = Mapping[str, Iterable[str]]
+
+
+class Topology:
+    """A directed graph of services."""
+
+    def __init__(self, told: Calls | None = None, learnt: Iterable[tuple[str, str]] = ()) -> None:
+        """Begin with what people told, and with what was `learnt` before as pairs of caller and called."""
+        self.learnt: dict[tuple[str, str], None] = {}  # in the order in which they were learnt
+        self._called: dict[str, set[str]] = {}
+        self._callers: dict[str, set[str]] = {}
+        self._reach: dict[str, Mapping[str, int]] = {}
+        for caller, called in (told or {}).items():
+            for one in called:
+                self._add(caller, one)
+        for caller, one in learnt:
+            self.learn(caller, one)
+
+    def learn(self, caller: str, called: str) -> None:
+        """Note a call that telemetry tells of."""
+        if called in self._called.get(caller, ()) or caller == called or len(self.learnt) >= MAX_LEARNT:
+            return
+        self.learnt[caller, called] = None
+        self._add(caller, called)
+
+    def reach(self, service: str) -> Mapping[str, int]:
+        """Return what a service depends on, each with the number of calls between, at most `MAX_HOPS`.
+
+        >>> dict(Topology({"shop": ["cart"], "cart": ["db"]}).reach("shop"))
+        {'cart': 1, 'db': 2}
+
+        """
+        known = self._reach.get(service)
+        if known is None:
+            known = self._reach[service] = _walk(service, self._called)
+        return known
+
+    def dependants(self, service: str) -> Mapping[str, int]:
+        """Return what depends on a service, each with the number of calls between, at most `MAX_HOPS`."""
+        return _walk(service, self._callers)
+
+    def _add(self, caller: str, called: str) -> None:
+        self._called.setdefault(caller, set()).add(called)
+        self._callers.setdefault(called, set()).add(caller)
+        self._reach.clear()
+
+
+def _walk(start: str, edges: Mapping[str, set[str]]) -> Mapping[str, int]:
+    found: dict[str, int] = {}
+    edge = {start}
+    for hops in range(1, MAX_HOPS + 1):
+        edge = {to for one in edge for to in edges.get(one, ()) if to not in found and to != start}
+        found |= dict.fromkeys(sorted(edge), hops)
+    return found
+
+
+class _Service(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    depends_on: tuple[str, ...] = ()
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    services: dict[str, _Service]
+
+
+def parse(text: str, file: str) -> dict[str, tuple[str, ...]]:
+    """Read a file of calls.
+
+    >>> parse("services: {checkout: {depends_on: [orders-db]}}", "topology.yaml")
+    {'checkout': ('orders-db',)}
+
+    Raises:
+        ConfigurationError: naming the file, and where it is wrong.
+
+    """
+    try:
+        found = TypeAdapter(_File).validate_python(yaml.safe_load(text))
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{file}: {error}") from None
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+        raise ConfigurationError(f"{file}: {faults}") from None
+    return {name: service.depends_on for name, service in found.services.items()}

@@ -1,0 +1,244 @@
+"""What the correlate kernel knows of one service, and what its signals amount to: pure functions of both.
+
+Called by `streams.kernel.correlate`, which decides when. Everything here is told the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pydantic import Field
+
+from detectors.classify import classify
+from detectors.root_cause import rank_causes
+from detectors.severity import Context, assess
+from schemas.envelope import NANOS, Model
+from schemas.incident import Classification, Incident, incident_id
+from schemas.signal import Signal
+
+# What one incident record carries, and what one scope remembers: a storm must not grow either without bound.
+MAX_CHANGES = 32
+MAX_SIGNALS = 256 - MAX_CHANGES
+# An incident of up to so many signals is judged at each; a larger one when a share of 1 in so many has come since.
+JUDGEMENTS_PER_DOUBLING = 16
+
+
+@dataclass(frozen=True, slots=True)
+class CorrelateRules:
+    """Durations of event time, in nanoseconds."""
+
+    group_wait: int = 2 * NANOS
+    group_interval: int = 5 * NANOS
+    repeat_interval: int = 4 * 3600 * NANOS
+    lone_wait: int = 30 * NANOS
+    change_window: int = 600 * NANOS
+    resolve_after: int = 10 * NANOS
+    recurrence_window: int = 3600 * NANOS
+    join_window: int = 600 * NANOS
+    split_after: int = 60 * NANOS
+    context: Context = field(default_factory=Context)
+
+
+class Former(Model):
+    """What is remembered of the last incident of a scope."""
+
+    id: str
+    resolved_unix_nano: int
+    recurrence: int
+    subjects: frozenset[str]
+
+
+class Scope(Model):
+    """What is known of one environment/service. Replaced, never mutated."""
+
+    changes: tuple[Signal, ...] = ()
+    active: dict[str, Signal] = Field(default_factory=dict)
+    evidence: dict[str, Signal] = Field(default_factory=dict)
+    joined: int = 0
+    judged: int | None = Field(default=None, description="signals joined when last judged; None: judge at once")
+    incident: Incident | None = None
+    former: Former | None = None
+    due: int | None = None
+    follows: str | None = Field(default=None, description="the scope whose incident holds the signals of this one")
+    members: tuple[str, ...] = Field(default=(), description="the scopes that follow this one, sorted")
+    alone_since: int | None = Field(default=None, description="since when only members fire")
+    split_from: str | None = Field(default=None, description="the incident that its signals outlasted")
+
+    def fires(self, name: str) -> bool:
+        """Whether something of its own does, and not of its members only. `name` is its own."""
+        return any(signal.entity.scope == name for signal in self.active.values())
+
+
+def with_change(scope: Scope, change: Signal, now: int, rules: CorrelateRules) -> Scope:
+    """Note a change."""
+    recent = [c for c in scope.changes if c.onset_unix_nano >= now - rules.change_window]
+    update: dict[str, object] = {"changes": (*recent, change)[-MAX_CHANGES:], "judged": None}
+    if not scope.members:
+        # What was over before the change is no effect of it, and must not date its effects back before it.
+        update["evidence"] = {i: s for i, s in scope.evidence.items() if s.subject in scope.active}
+    return scope.model_copy(update=update)
+
+
+def with_signal(scope: Scope, signal: Signal, name: str) -> Scope:
+    """Note that a subject fires, or no longer does; `name` is the scope's own."""
+    if signal.state != "firing":
+        active = {subject: s for subject, s in scope.active.items() if subject != signal.subject}
+        return scope.model_copy(update={"active": active})
+    return scope.model_copy(
+        update={
+            "active": {**scope.active, signal.subject: signal},
+            "evidence": strongest({**scope.evidence, signal.id: signal}, name),
+            "joined": scope.joined + 1,
+        }
+    )
+
+
+def with_member(lead: Scope, cause: str, member: Scope, name: str) -> Scope:
+    """Give the scope of the cause what another scope holds, members of its own included."""
+    return lead.model_copy(
+        update={
+            "active": {**lead.active, **member.active},
+            "evidence": strongest({**lead.evidence, **member.evidence}, cause),
+            "joined": lead.joined + member.joined,
+            "judged": None,
+            "members": tuple(sorted({*lead.members, name, *member.members})),
+        }
+    )
+
+
+def parted(lead: Scope, name: str, member: Scope, incident: str) -> Scope:
+    """Give a member back what of its own still fires."""
+    active = {subject: signal for subject, signal in lead.active.items() if signal.entity.scope == name}
+    return member.model_copy(
+        update={
+            "follows": None,
+            "active": active,
+            "evidence": {signal.id: signal for signal in active.values()},
+            "joined": len(active),
+            "split_from": incident if active else None,
+        }
+    )
+
+
+def onset(scope: Scope) -> int:
+    """Event time of the first abnormal evidence."""
+    return scope.incident.onset_unix_nano if scope.incident else min(s.onset_unix_nano for s in scope.evidence.values())
+
+
+def opens_at(scope: Scope, rules: CorrelateRules) -> int:
+    """Event time at which this evidence suffices to open an incident."""
+    active = list(scope.active.values())
+    if len({signal.witness for signal in active}) > 1:
+        return 0
+    if any(s.kind == "alert" for s in active):
+        return min(s.time_unix_nano for s in active) + rules.group_wait
+    return min(s.time_unix_nano for s in active) + rules.lone_wait
+
+
+def has_own_cause(scope: Scope, rules: CorrelateRules) -> bool:
+    """Whether a change of its own came before its trouble: then it is no effect of another's."""
+    began = onset(scope)
+    return any(began - rules.change_window <= change.onset_unix_nano <= began for change in scope.changes)
+
+
+def revision(name: str, scope: Scope, now: int, rules: CorrelateRules, calls: Mapping[str, int]) -> Incident:
+    """Make the next revision of a scope's incident; `calls` is how far away the services of its members are."""
+    signals = sorted(scope.evidence.values(), key=lambda s: (s.time_unix_nano, s.id))
+    own = [signal for signal in signals if signal.entity.scope == name]
+    first, current = own[0], scope.incident
+    # A signal may be played before the watermark has reached its time; nothing is known before it is seen.
+    at = max(now, *(s.time_unix_nano for s in signals))
+    began = current.onset_unix_nano if current else min(s.onset_unix_nano for s in own)
+    # Counted from the onset, not from now: a cause does not cease to be one because its effects last.
+    changes = [c for c in scope.changes if c.onset_unix_nano >= began - rules.change_window]
+    classification = classify(own, changes)
+    severity, because = assess(name, signals, changes, rules.context)
+    former = _recurs(scope.former, own, began, rules)
+    others = dict.fromkeys(signal.entity.service for signal in signals)
+    return Incident(
+        id=current.id if current else incident_id(name, began, scope.split_from),
+        revision=current.revision + 1 if current else 1,
+        status="open",
+        environment=first.entity.environment,
+        service=first.entity.service,
+        onset_unix_nano=began,
+        opened_unix_nano=current.opened_unix_nano if current else at,
+        updated_unix_nano=at,
+        severity=severity,
+        severity_because=because,
+        recurrence=former.recurrence + 1 if former else 0,
+        recurrence_of=former.id if former else None,
+        split_from=scope.split_from,
+        services=tuple(dict.fromkeys([first.entity.service, *others])),
+        title=_title(name, own, classification, len(others) - 1),
+        classification=classification,
+        root_causes=rank_causes(signals, changes, calls),
+        signals=tuple(sorted((*changes, *signals), key=lambda s: (s.time_unix_nano, s.id))),
+        signal_count=scope.joined,
+        active_subjects=tuple(sorted(scope.active)),
+    )
+
+
+def ended(incident: Incident, now: int, *, merged_into: str | None = None) -> Incident:
+    """Make the last revision of an incident."""
+    at = max(now, incident.updated_unix_nano)
+    update = {"revision": incident.revision + 1, "updated_unix_nano": at}
+    if merged_into is not None:
+        return incident.model_copy(update={**update, "status": "merged", "merged_into": merged_into})
+    return incident.model_copy(update={**update, "status": "resolved", "resolved_unix_nano": at})
+
+
+def former(resolved: Incident) -> Former:
+    """Return what is kept of an incident that is over."""
+    firing = frozenset(signal.subject for signal in resolved.signals if signal.state == "firing")
+    at = resolved.resolved_unix_nano or resolved.updated_unix_nano
+    return Former(id=resolved.id, resolved_unix_nano=at, recurrence=resolved.recurrence, subjects=firing)
+
+
+def has_grown(scope: Scope) -> bool:
+    """Tell whether enough has come since the last judgement for the class to be another."""
+    return scope.judged is None or scope.joined - scope.judged > scope.judged // JUDGEMENTS_PER_DOUBLING
+
+
+def says_the_same(one: Incident, other: Incident) -> bool:
+    """Whether nothing that matters to a subscriber differs."""
+    return _state(one) == _state(other)
+
+
+def is_news(one: Incident, other: Incident) -> bool:
+    """Whether a revision says what cannot wait: another class, another severity, other services."""
+    return _news(one) != _news(other)
+
+
+def strongest(evidence: dict[str, Signal], name: str) -> dict[str, Signal]:
+    """At most `MAX_SIGNALS` signals: the least probable under calm, ties by id; half of the room is for its own."""
+    if len(evidence) <= MAX_SIGNALS:
+        return evidence
+    ranked = sorted(evidence.values(), key=lambda s: (1.0 if s.p_value is None else s.p_value, s.id))
+    own = [signal for signal in ranked if signal.entity.scope == name]
+    others = [signal for signal in ranked if signal.entity.scope != name]
+    others = others[: max(MAX_SIGNALS // 2, MAX_SIGNALS - len(own))]
+    return {signal.id: signal for signal in (*own[: MAX_SIGNALS - len(others)], *others)}
+
+
+def _news(incident: Incident) -> tuple[object, ...]:
+    return incident.classification.label, incident.severity, incident.services
+
+
+def _state(incident: Incident) -> tuple[object, ...]:
+    return incident.active_subjects, incident.signal_count, incident.classification, *_news(incident)
+
+
+def _recurs(former: Former | None, signals: Sequence[Signal], onset: int, rules: CorrelateRules) -> Former | None:
+    """Return the former incident if this one is the same trouble again."""
+    if former is None or onset - former.resolved_unix_nano > rules.recurrence_window:
+        return None
+    return former if any(signal.subject in former.subjects for signal in signals) else None
+
+
+def _title(scope: str, signals: Sequence[Signal], classification: Classification, others: int) -> str:
+    names = list(dict.fromkeys(s.name for s in signals))
+    shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+    felt = f", felt by {others} other{'s' * (others > 1)}" if others else ""
+    return f"{classification.label.replace('_', ' ')} in {scope}: {shown}{felt}"[:1024]
