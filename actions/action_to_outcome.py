@@ -26,6 +26,7 @@ from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from actions.connectors import registry
 from actions.connectors.settings import ConnectorsSettings
+from actions.controls import Controls, Scope
 from actions.forensics import Forensics, ForensicsSettings
 from actions.kafka import ControlsReader, KafkaConfig, Publisher, TopicReader, bytes_of
 from actions.ledger import Ledger, connect
@@ -33,13 +34,13 @@ from actions.offsets import OffsetTracker
 from actions.rails import RailsSettings
 from actions.rails_store import RailsStore
 from actions.records import Records
-from actions.reversals import Reversals
+from actions.reversals import Reversal, Reversals
 from actions.run import carry_out
 from actions.tools import Tools
 from schemas.action import ActionCommand
 from schemas.codec import decode, encode
 from schemas.dead_letter import dead_letter
-from schemas.errors import RecordError, TemporaryError
+from schemas.errors import PermanentError, RecordError, TemporaryError
 from schemas.topics import ACTIONS, DEAD_LETTERS, LEARNING, SIGNALS
 
 log = logging.getLogger(__name__)
@@ -111,16 +112,35 @@ async def equipped(config: ExecutorConfig) -> AsyncIterator[Tools]:
 
 
 async def sweep(tools: Tools, publisher: Publisher) -> None:
-    """Issue what takes back actions whose effect has expired, or that a person wants reverted, for as long as asked."""
+    """Issue what takes back actions whose effect has expired, or that a person wants reverted, for as long as asked.
+
+    What a person lets last longer is told to the systems that would end it themselves.
+    """
     while True:
         try:
             now = tools.clock()
-            for command in await tools.reversals.due(await tools.controls(), now):
+            controls = await tools.controls()
+            for entry in await tools.reversals.renewed(controls, now):
+                await _renew(entry, controls, tools)
+            for command in await tools.reversals.due(controls, now):
                 log.info("action %s is to be taken back for %s", command.undoes, command.approved_by)
                 await publisher.publish(ACTIONS, command.target.scope, encode(command))
         except TemporaryError as error:
             log.warning("nothing can be taken back at present: %s", error)
         await tools.sleep(SWEEP_SECONDS)
+
+
+async def _renew(entry: Reversal, controls: Controls, tools: Tools) -> None:
+    """Tell the system of an action that its effect goes on; every executor may, for it is the same each time."""
+    command = entry.command
+    connector = tools.connectors.get(command.apply.connector)
+    if connector is None or controls.stops(Scope.of_command(command)):
+        return
+    try:
+        await connector.renew(command.apply, entry.before)
+    except PermanentError as error:
+        log.warning("action %s cannot be renewed: %s", command.id, error)
+    await tools.reversals.note_renewed(entry, controls)
 
 
 class Executor:

@@ -93,9 +93,9 @@ class Controls:
         wishes = [wish for wish in self._about("revert", scope, action_id) if wish.time_unix_nano > since_unix_nano]
         return max(wishes, key=_moment, default=None)
 
-    def wishes_since(self, since_unix_nano: int) -> bool:
-        """Whether anyone has wished to take something back since that time."""
-        return any(wish.time_unix_nano > since_unix_nano for wish in self._latest.get("revert", {}).values())
+    def wishes_since(self, since_unix_nano: int, kind: ControlKind = "revert") -> bool:
+        """Whether anyone has wished to take something back, or to let it last (`renew`), since that time."""
+        return any(wish.time_unix_nano > since_unix_nano for wish in self._latest.get(kind, {}).values())
 
     def renewed(self, scope: Scope, action_id: str) -> int:
         """Find when the effect of an action was last renewed; 0 when never."""

@@ -59,8 +59,12 @@ class Reversal(BaseModel):
         """Say when its effect is taken back unless it is renewed; None when it stays."""
         if self.command.effect_seconds is None:
             return None
-        begun = max(self.applied_unix_nano, controls.renewed(Scope.of_command(self.command), self.command.id))
+        begun = max(self.applied_unix_nano, self.renewed_unix_nano(controls))
         return begun + int(self.command.effect_seconds * NANOS)
+
+    def renewed_unix_nano(self, controls: Controls) -> int:
+        """Say when a person last let its effect last for another term; 0 when never."""
+        return controls.renewed(Scope.of_command(self.command), self.command.id)
 
 
 class Reversals:
@@ -71,6 +75,7 @@ class Reversals:
         self._entries = f"{{{prefix}}}:reversals"
         self._expiring = f"{{{prefix}}}:reversals:expiring"
         self._issued = f"{{{prefix}}}:reversals:issued"
+        self._renewed = f"{{{prefix}}}:reversals:renewed"
         self._take = redis.register_script(_TAKE)
 
     async def note(self, command: ActionCommand, before: dict[str, Any], now_unix_nano: int) -> None:
@@ -90,6 +95,7 @@ class Reversals:
         pipe = self._redis.pipeline(transaction=True)
         pipe.hdel(self._entries, action_id)
         pipe.hdel(self._issued, action_id)
+        pipe.hdel(self._renewed, action_id)
         pipe.zrem(self._expiring, action_id)
         await _ask(pipe.execute())
 
@@ -101,6 +107,18 @@ class Reversals:
             if by is not None and await self._mine(entry.command.id, now_unix_nano):
                 commands.append(undo(entry.command, entry.before, by=by, now_unix_nano=now_unix_nano))
         return commands
+
+    async def renewed(self, controls: Controls, now_unix_nano: int) -> list[Reversal]:
+        """List the actions that a person lets last for another term, of which their systems have not been told yet."""
+        if not controls.wishes_since(now_unix_nano - WISH_SECONDS * NANOS, "renew"):
+            return []
+        told = {key.decode(): int(at) for key, at in (await _ask(self._redis.hgetall(self._renewed))).items()}
+        lasting = [e for e in await self.all(now_unix_nano) if (e.expires_unix_nano(controls) or 0) > now_unix_nano]
+        return [e for e in lasting if e.renewed_unix_nano(controls) > told.get(e.command.id, e.applied_unix_nano)]
+
+    async def note_renewed(self, entry: Reversal, controls: Controls) -> None:
+        """Note that the system of an action knows of its renewal."""
+        await _ask(self._redis.hset(self._renewed, entry.command.id, str(entry.renewed_unix_nano(controls))))
 
     async def all(self, now_unix_nano: int) -> list[Reversal]:
         """List what can be taken back; what is too old to be is dropped."""

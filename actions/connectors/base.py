@@ -167,6 +167,13 @@ class Connector(ABC):
             raise RefusedError("the target was changed by someone else since; not reverting over it")
         await self.apply(undo, before, key)
 
+    async def renew(self, operation: Operation, before: State) -> None:
+        """Let the effect of `operation` last for another term, where the system itself would end it.
+
+        Asked for again it does the same again. Nothing to do for what lasts until it is taken back.
+        """
+        del operation, before
+
     async def check(self) -> list[Finding]:
         """Ask the system which of the rights needed are held, without using them; empty where it cannot tell.
 

@@ -94,6 +94,20 @@ class NftablesConnector(Connector):
     async def verify(self, operation: Operation, before: State) -> Convergence:
         return await self.converge(operation, before, self._settings.timeout_seconds)
 
+    async def renew(self, operation: Operation, before: State) -> None:
+        del before
+        self.require_enabled(operation)
+        params = self._filter(operation)
+        filters = await self._filters()
+        if filters is None or not params.present:
+            return
+        networks = self._networks(params)
+        kept = [network for network in networks if str(network) in filters[params.direction]]
+        # The kernel keeps the time of a member that is added again: it has to go, and come back in the same moment.
+        renewing = elements("delete", params.direction, kept, None)
+        renewing += elements("add", params.direction, networks, params.seconds)
+        await self._nft("-f", "-", document=renewing)
+
     async def check(self) -> list[Finding]:
         await self._filters()
         where = self._settings.namespace or "this network namespace"

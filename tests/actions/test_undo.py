@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
+from actions.action_to_outcome import sweep
 from actions.catalog import load
 from actions.controls import Controls
 from actions.ledger import connect
@@ -126,6 +129,60 @@ async def test_a_renewal_gives_another_term(reversals: Reversals) -> None:
     renewed = said("renew", T0 + seconds(1000), action_id=isolation().id)
     assert await reversals.due(renewed, T0 + TERM) == []
     assert len(await reversals.due(renewed, T0 + seconds(2800))) == 1
+
+
+@pytest.mark.integration
+async def test_a_renewal_is_told_once_and_only_while_the_effect_lasts(reversals: Reversals) -> None:
+    await reversals.note(isolation(), BEFORE, T0)
+    await reversals.note(command(), BEFORE, T0)  # lasts until it is taken back
+    assert await reversals.renewed(Controls(), T0 + seconds(1001)) == []
+    renewed = said("renew", T0 + seconds(1000))
+    (entry,) = await reversals.renewed(renewed, T0 + seconds(1001))
+    assert entry.command.id == isolation().id
+    await reversals.note_renewed(entry, renewed)
+    assert await reversals.renewed(renewed, T0 + seconds(1002)) == []
+    again = said("renew", T0 + seconds(2000))
+    assert len(await reversals.renewed(again, T0 + seconds(2001))) == 1
+    assert await reversals.renewed(again, T0 + seconds(3801)) == []
+
+
+@pytest.mark.integration
+async def test_the_system_of_a_renewed_action_is_told(reversals: Reversals) -> None:
+    await reversals.note(isolation(), BEFORE, T0)
+    told: list[tuple[Operation, Any]] = []
+    stopped = [Control(id="stop", kind="stop", by="ada", time_unix_nano=T0 + seconds(1000))]
+
+    async def renew(operation: Operation, before: Any) -> None:
+        told.append((operation, before))
+
+    async def controls() -> Controls:
+        found = said("renew", T0 + seconds(1000))
+        for stop in stopped:
+            found.add(stop)
+        return found
+
+    sweeps = asyncio.Semaphore(0)
+
+    async def sleep(_: float) -> None:
+        sweeps.release()
+        await asyncio.sleep(0.01)
+
+    tools: Any = SimpleNamespace(
+        clock=lambda: T0 + seconds(1001),
+        controls=controls,
+        reversals=reversals,
+        connectors={isolation().apply.connector: SimpleNamespace(renew=renew)},
+        sleep=sleep,
+    )
+    sweeper = asyncio.create_task(sweep(tools, publisher=cast("Any", None)))
+    for _ in range(3):
+        await sweeps.acquire()
+    assert told == [], "everything is stopped"
+    stopped.clear()
+    for _ in range(4):
+        await sweeps.acquire()
+    sweeper.cancel()
+    assert told == [(isolation().apply, BEFORE)]
 
 
 @pytest.mark.integration

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -122,6 +123,44 @@ async def test_the_kernel_ends_it_by_itself(network: Network, connector: Nftable
     # What has ended is taken back already.
     await connector.revert(block, undo, before, "key")
     assert connector.plan(undo, before, await connector.observe(undo)).satisfied
+
+
+async def test_a_renewal_begins_its_time_anew(network: Network, connector: NftablesConnector) -> None:
+    short, lasting = operation(seconds=2), operation(seconds=60)
+    before = await connector.observe(short)
+    await connector.apply(short, before, "key")
+    await connector.apply(operation("web-2", seconds=60), before, "other")
+    for _ in range(2):  # asked again it is the same
+        await connector.renew(lasting, before)
+    assert expiry(network, HOSTS["bad"]) > 50
+    assert expiry(network, "10.77.1.3") > 50
+    assert sent(network) == [False, True]
+    await connector.revert(lasting, operation(present=False), before, "key")
+    assert sent(network) == [True, True]
+
+
+async def test_a_renewal_brings_back_what_the_kernel_has_just_ended(
+    network: Network, connector: NftablesConnector
+) -> None:
+    block = operation(seconds=1)
+    before = await connector.observe(block)
+    await connector.apply(block, before, "key")
+    soon(lambda: sent(network) == [True, True])
+    await connector.renew(operation(seconds=60), before)
+    assert sent(network) == [False, True]
+
+
+async def test_nothing_is_renewed_while_read_only(network: Network) -> None:
+    with pytest.raises(PermanentError, match="read-only"):
+        await NftablesConnector(settings(network, enabled=False)).renew(operation(), {})
+
+
+def expiry(network: Network, address: str) -> int:
+    """Seconds after which the kernel lets an address through."""
+    listed = json.loads(network.run("router", "nft", "-j", "list", "set", "inet", "reflexarc", "from4"))
+    sets = [item["set"] for item in listed["nftables"] if "set" in item]
+    found = [e["elem"] for one in sets for e in one["elem"] if e["elem"]["val"] == address]
+    return int(found[0]["expires"])
 
 
 async def test_others_stay_filtered(network: Network, connector: NftablesConnector) -> None:
