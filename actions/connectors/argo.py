@@ -16,13 +16,13 @@ from actions.connectors.kubernetes.cluster import Cluster, Object, path
 from actions.connectors.kubernetes.connector import ClusterConnector
 from actions.connectors.kubernetes.objects import Service, identity
 from actions.connectors.kubernetes.quarantine import look_at_instances
-from actions.connectors.kubernetes.revisions import Keeper, the_workload
+from actions.connectors.kubernetes.revisions import ReplicaSets, the_workload
 from actions.connectors.kubernetes.rights import Right
 from actions.connectors.kubernetes.task import Task, anew, differing
 from schemas.errors import PermanentError
 
 _GROUP = "argoproj.io/v1alpha1"
-_KEEPER = Keeper(hash="rollouts-pod-template-hash", revision="rollout.argoproj.io/revision")
+_KEEPER = ReplicaSets("rollouts-pod-template-hash", "rollout.argoproj.io/revision")
 # The controller sees a new template within a second; what it has not seen by then it promotes step by step.
 _LOOKS = 20
 _LOOK_SECONDS = 0.25

@@ -29,9 +29,16 @@ _GROUPS = {
     "replicasets": "apps/v1",
     "deployments": "apps/v1",
     "statefulsets": "apps/v1",
+    "daemonsets": "apps/v1",
+    "controllerrevisions": "apps/v1",
     "networkpolicies": "networking.k8s.io/v1",
     "horizontalpodautoscalers": "autoscaling/v2",
     "rollouts": "argoproj.io/v1alpha1",
+}
+# How many pods there are, updated, ready and wanted, in the words of each controller.
+_STATUS = {
+    "statefulsets": ("replicas", "updatedReplicas", "readyReplicas", "currentReplicas"),
+    "daemonsets": ("currentNumberScheduled", "updatedNumberScheduled", "numberReady", "desiredNumberScheduled"),
 }
 
 Json = dict[str, Any]
@@ -186,8 +193,39 @@ class FakeCluster(KubernetesEmulator):
         for deployment in self.all("deployments"):
             self._spread(deployment, {self._replicaset("deployments", deployment): deployment["spec"]["replicas"]})
             self._report(deployment)
+        for plural in ("statefulsets", "daemonsets"):
+            for workload in self.all(plural):
+                self._replace_pods(plural, workload)
         for rollout in self.all("rollouts"):
             self._step(rollout)
+
+    def _replace_pods(self, plural: str, workload: Json) -> None:
+        """Have all pods of a StatefulSet or DaemonSet be of its template, which is kept as a revision."""
+        template, kept = workload["spec"]["template"], self._owned("controllerrevisions", workload)
+        digest = sha256(orjson.dumps(template)).hexdigest()[:10]
+        name = f"{workload['metadata']['name']}-{digest}"
+        latest = max((item["revision"] for item in kept), default=0)
+        found = next((item for item in kept if item["metadata"]["name"] == name), None)
+        if found is None:
+            labels = template["metadata"]["labels"]
+            # As the controllers write it: a patch that replaces the template.
+            data = {"spec": {"template": {**deepcopy(template), "$patch": "replace"}}}
+            meta = {"labels": dict(labels), **_owner(plural, workload)}
+            self.make("controllerrevisions", name, {"metadata": meta, "data": data, "revision": latest + 1})
+        elif found["revision"] < latest:
+            found["revision"] = latest + 1
+        for pod in self._owned("pods", workload):
+            del self.objects[_key("pods", NAMESPACE, pod["metadata"]["name"])]
+        wanted = workload["spec"]["replicas"]
+        ready = template["spec"]["containers"][0]["image"] not in self.bad_images
+        condition = {"type": "Ready", "status": "True" if ready else "False"}
+        for number in range(wanted):
+            meta = {"labels": dict(template["metadata"]["labels"]), **_owner(plural, workload)}
+            body = {"metadata": meta, "spec": deepcopy(template["spec"]), "status": {"conditions": [condition]}}
+            self.make("pods", f"{workload['metadata']['name']}-{number}", body)
+        names = _STATUS[plural]
+        counts = dict(zip(names, (wanted, wanted, wanted if ready else 0, wanted), strict=True))
+        workload["status"] |= {"observedGeneration": workload["metadata"]["generation"], **counts}
 
     def _step(self, rollout: Json) -> None:
         """Give one pod to an update, and all when it is promoted; none when it is aborted."""

@@ -1,14 +1,15 @@
-"""The revisions of a workload: the ReplicaSets that its controller keeps, one for each pod template there was.
+"""The revisions of a workload, one for each pod template there was, as its controller keeps them.
 
-Revisions are told by the hash of their pod template, which the controller gives them: their numbers change with each
-rollback. The known-good one is the newest other revision that carries the annotation `reflexarc.io/known-good: "true"`
-on its ReplicaSet, and without any, the one before the current. Used by the connectors that roll back.
+Of Deployments and Argo's Rollouts these are ReplicaSets, of StatefulSets and DaemonSets ControllerRevisions. Revisions
+are told by the hash of their pod template, which the controller gives them: their numbers change with each rollback.
+The known-good one is the newest other revision that carries the annotation `reflexarc.io/known-good: "true"`, and
+without any, the one before the current. Used by the connectors that roll back.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from actions.connectors.base import State
@@ -35,55 +36,97 @@ async def the_workload(cluster: Cluster, namespace: str, plural: str, service: s
     return found[0]
 
 
-@dataclass(frozen=True)
-class Keeper:
-    """A controller that keeps revisions, by where it notes their hash (a label) and number (an annotation)."""
+class Keeper(ABC):
+    """A controller that keeps revisions, as objects of one kind."""
 
-    hash: str
-    revision: str
+    plural: str
 
     async def revisions(self, cluster: Cluster, namespace: str, workload: Object) -> list[Object]:
-        """List the ReplicaSets of a workload, the newest revision first."""
+        """List the revisions of a workload, the newest first."""
         exact = workload["spec"]["selector"].get("matchLabels") or {}
         selector = ",".join(f"{key}={value}" for key, value in sorted(exact.items()))
-        found = await cluster.items(path("apps/v1", "replicasets", namespace), selector)
+        found = await cluster.items(path("apps/v1", self.plural, namespace), selector)
         uid = workload["metadata"]["uid"]
         ours = [item for item in found if (owner(item) or {}).get("uid") == uid]
-        return sorted(ours, key=lambda item: int(notes(item).get(self.revision, "0")), reverse=True)
+        return sorted(ours, key=self.number, reverse=True)
 
-    def name(self, replicaset: Object) -> str | None:
-        return labels(replicaset).get(self.hash)
+    @abstractmethod
+    def name(self, revision: Object) -> str | None:
+        """Give the hash of a revision."""
 
-    def current(self, workload: Object, sets: Sequence[Object]) -> str | None:
+    @abstractmethod
+    def number(self, revision: Object) -> int:
+        """Give the number of a revision: the higher, the newer."""
+
+    @abstractmethod
+    def template(self, revision: Object) -> dict[str, Any]:
+        """Give the pod template of a revision, as a person wrote it."""
+
+    def current(self, workload: Object, kept: Sequence[Object]) -> str | None:
         """Give the hash of the revision that a workload is of; None while its controller has not made it yet."""
         template = workload["spec"].get("template")
-        return next((self.name(item) for item in sets if self._written(item) == template), None)
+        return next((self.name(item) for item in kept if self.template(item) == template), None)
 
-    def known_good(self, sets: Sequence[Object], running: str | None) -> str | None:
+    def known_good(self, kept: Sequence[Object], running: str | None) -> str | None:
         """Give the hash of the revision to go back to, if any."""
-        others = [item for item in sets if self.name(item) != running]
+        others = [item for item in kept if self.name(item) != running]
         marked = [item for item in others if notes(item).get(KNOWN_GOOD) == "true"]
         return next((self.name(item) for item in (*marked, *others)), None)
 
-    def template_of(self, sets: Sequence[Object], name: str) -> dict[str, Any]:
+    def template_of(self, kept: Sequence[Object], name: str) -> dict[str, Any]:
         """Find the pod template of a revision.
 
         Raises:
             PermanentError: it is not kept any more.
 
         """
-        for item in sets:
+        for item in kept:
             if self.name(item) == name:
-                return self._written(item)
+                return self.template(item)
         raise PermanentError(f"revision {name} is not kept any more")
 
-    def state(self, found: Object) -> State:
-        images = [item.get("image") for item in found["spec"]["template"]["spec"].get("containers") or ()]
-        return {"template": self.name(found), "revision": notes(found).get(self.revision), "images": images}
+    def state(self, revision: Object) -> State:
+        """Give what a person wants to know of a revision."""
+        images = [item.get("image") for item in self.template(revision)["spec"].get("containers") or ()]
+        return {"template": self.name(revision), "revision": str(self.number(revision)), "images": images}
 
-    def _written(self, replicaset: Object) -> dict[str, Any]:
-        """Give a pod template as a person wrote it: the controller adds the hash to its labels."""
-        template = replicaset["spec"]["template"]
-        meta = template.get("metadata") or {}
-        kept = {key: value for key, value in (meta.get("labels") or {}).items() if key != self.hash}
-        return {**template, "metadata": {**meta, "labels": kept}}
+
+class ReplicaSets(Keeper):
+    """Of a Deployment or Rollout: where it notes the hash (a label) and the number (an annotation)."""
+
+    plural = "replicasets"
+
+    def __init__(self, hash_label: str, revision_note: str) -> None:
+        self._hash = hash_label
+        self._revision = revision_note
+
+    def name(self, revision: Object) -> str | None:
+        return labels(revision).get(self._hash)
+
+    def number(self, revision: Object) -> int:
+        return int(notes(revision).get(self._revision, "0"))
+
+    def template(self, revision: Object) -> dict[str, Any]:
+        found = revision["spec"]["template"]
+        meta = found.get("metadata") or {}
+        # The controller adds the hash to its labels.
+        kept = {key: value for key, value in (meta.get("labels") or {}).items() if key != self._hash}
+        return {**found, "metadata": {**meta, "labels": kept}}
+
+
+class ControllerRevisions(Keeper):
+    """Of a StatefulSet or DaemonSet."""
+
+    plural = "controllerrevisions"
+
+    def name(self, revision: Object) -> str | None:
+        # `<workload>-<hash>`; the label with the hash has another name for each controller.
+        return str(revision["metadata"]["name"]).rpartition("-")[2]
+
+    def number(self, revision: Object) -> int:
+        return int(revision["revision"])
+
+    def template(self, revision: Object) -> dict[str, Any]:
+        found = revision["data"]["spec"]["template"]
+        # What the controller has noted is a patch.
+        return {key: value for key, value in found.items() if key != "$patch"}

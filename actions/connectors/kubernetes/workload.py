@@ -1,7 +1,8 @@
-"""The Deployment or StatefulSet of a service: how many pods it has, and which of its revisions they are of."""
+"""The Deployment, StatefulSet or DaemonSet of a service: how many pods it has, and of which of its revisions."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -10,12 +11,17 @@ from actions.connectors.base import OrReference, Plan, State
 from actions.connectors.kubernetes.cluster import Cluster, Object, path
 from actions.connectors.kubernetes.objects import Service, identity
 from actions.connectors.kubernetes.quarantine import look_at_instances
-from actions.connectors.kubernetes.revisions import Keeper, the_workload
+from actions.connectors.kubernetes.revisions import ControllerRevisions, Keeper, ReplicaSets, the_workload
 from actions.connectors.kubernetes.task import Task, anew, differing
 from schemas.errors import PermanentError
 
-_KEEPER = Keeper(hash="pod-template-hash", revision="deployment.kubernetes.io/revision")
 _PLURALS = {"Deployment": "deployments", "StatefulSet": "statefulsets"}
+# Who keeps the revisions of each kind of workload.
+_KEEPERS: Mapping[str, Keeper] = {
+    "deployments": ReplicaSets("pod-template-hash", "deployment.kubernetes.io/revision"),
+    "statefulsets": ControllerRevisions(),
+    "daemonsets": ControllerRevisions(),
+}
 
 
 class Scale(Task):
@@ -64,7 +70,7 @@ class Scale(Task):
 
 
 class Rollback(Task):
-    """Which revision of a Deployment runs, by the hash of its pod template."""
+    """Which revision of a Deployment, StatefulSet or DaemonSet runs, by the hash of its pod template."""
 
     service: Service
     template: Annotated[Annotated[str, Field(pattern=r"^[a-z0-9]{1,63}$")], OrReference]
@@ -77,15 +83,18 @@ class Rollback(Task):
 
     async def look(self, cluster: Cluster) -> State:
         namespace = await cluster.home(self.service)
-        found, sets = await self._read(cluster, namespace)
+        plural, found, kept = await self._read(cluster, namespace)
+        keeper = _KEEPERS[plural]
+        running = keeper.current(found, kept)
         return {
             "namespace": namespace,
             "workload": {
-                **rollout(found),
+                **(daemons(found) if plural == "daemonsets" else rollout(found)),
+                "kind": plural,
                 "paused": bool(found["spec"].get("paused")),
-                "template": _KEEPER.current(found, sets),
-                "known_good": _KEEPER.known_good(sets, _KEEPER.current(found, sets)),
-                "revisions": [_KEEPER.state(item) for item in sets],
+                "template": running,
+                "known_good": keeper.known_good(kept, running),
+                "revisions": [keeper.state(item) for item in kept],
             },
             "instances": await look_at_instances(cluster, namespace, self.service),
         }
@@ -100,22 +109,33 @@ class Rollback(Task):
         here, namespace = now["workload"], now["namespace"]
         if here["paused"]:
             raise PermanentError(f"the rollout of {here['name']} is paused; somebody is at work on it")
-        _, sets = await self._read(cluster, namespace)
-        wanted = _KEEPER.template_of(sets, self.template)
+        _, _, kept = await self._read(cluster, namespace)
+        wanted = _KEEPERS[here["kind"]].template_of(kept, self.template)
         # Replaced as a whole: merged, it would keep what the bad revision added.
         body = [
             {"op": "replace", "path": "/metadata/resourceVersion", "value": here["resource_version"]},
             {"op": "replace", "path": "/spec/template", "value": wanted},
         ]
-        await cluster.patch(path("apps/v1", "deployments", namespace, here["name"]), body, "json")
+        await cluster.patch(path("apps/v1", here["kind"], namespace, here["name"]), body, "json")
 
     def awaited(self, before: State, now: State) -> list[str]:
         del before
         return unfinished(now["workload"])
 
-    async def _read(self, cluster: Cluster, namespace: str) -> tuple[Object, list[Object]]:
-        found = await the_workload(cluster, namespace, "deployments", self.service)
-        return found, await _KEEPER.revisions(cluster, namespace, found)
+    async def _read(self, cluster: Cluster, namespace: str) -> tuple[str, Object, list[Object]]:
+        """Find the one workload of the service, whatever its kind, and its revisions."""
+        labelled = f"{cluster.settings.service_label}={self.service}"
+        found = [
+            (plural, item)
+            for plural in _KEEPERS
+            for item in await cluster.items(path("apps/v1", plural, namespace), labelled, 2)
+        ]
+        if len(found) != 1:
+            many = "none" if not found else "more than one"
+            kinds = ", ".join(_KEEPERS)
+            raise PermanentError(f"{many} of the {kinds} in {namespace} is of service {self.service}; one is needed")
+        [(plural, workload)] = found
+        return plural, workload, await _KEEPERS[plural].revisions(cluster, namespace, workload)
 
 
 def rollout(found: Object) -> State:
@@ -128,6 +148,19 @@ def rollout(found: Object) -> State:
         "updated": status.get("updatedReplicas", 0),
         "ready": status.get("readyReplicas", 0),
         "total": status.get("replicas", 0),
+    }
+
+
+def daemons(found: Object) -> State:
+    """Give how far the rollout of a DaemonSet is: as many pods are wanted as nodes fit."""
+    status, meta = found.get("status") or {}, found["metadata"]
+    return {
+        **identity(found),
+        "replicas": status.get("desiredNumberScheduled", 0),
+        "seen": status.get("observedGeneration", 0) >= meta.get("generation", 0),
+        "updated": status.get("updatedNumberScheduled", 0),
+        "ready": status.get("numberReady", 0),
+        "total": status.get("currentNumberScheduled", 0),
     }
 
 

@@ -306,6 +306,45 @@ async def test_the_revision_marked_as_good_is_gone_back_to(
     assert cluster.images("web") == {"web:1"}
 
 
+@pytest.mark.parametrize("plural", ["statefulsets", "daemonsets"])
+async def test_what_keeps_its_revisions_itself_is_rolled_back_as_well(
+    cluster: FakeCluster, connector: KubernetesConnector, plural: str
+) -> None:
+    cluster.workload(plural, "store", "store:1", 3)
+    cluster.deploy("store", "store:2", plural)
+    cluster.deploy("store", "store:3", plural)
+    undo, redo = (
+        operation("rollback", service="store", template={"$state": f"/workload/{which}"}, converge_seconds=2)
+        for which in ("known_good", "template")
+    )
+    before = await done(connector, undo)
+    images = [item["images"] for item in before["workload"]["revisions"]]
+    assert images == [["store:3"], ["store:2"], ["store:1"]]
+    assert cluster.images("store") == {"store:2"}
+    held = cluster.find(plural, "store")
+    assert held is not None
+    assert "$patch" not in held["spec"]["template"]
+    await connector.apply(undo, before, "key")
+    assert len(cluster.writes) == 1
+    await connector.revert(undo, redo, before, "key-revert")
+    assert cluster.images("store") == {"store:3"}
+    cluster.bad_images.add("store:2")
+    again = await connector.observe(undo)
+    await connector.apply(undo, again, "key-2")
+    converged = await connector.verify(undo, again)
+    assert not converged.reached
+    assert "ready are 0 of 3" in converged.detail
+
+
+@pytest.mark.parametrize("plural", ["statefulsets", "daemonsets"])
+async def test_a_service_with_two_workloads_is_left_alone(
+    cluster: FakeCluster, connector: KubernetesConnector, plural: str
+) -> None:
+    cluster.workload(plural, "web", "web:1", 1)
+    with pytest.raises(PermanentError, match="more than one"):
+        await connector.observe(rollback("x"))
+
+
 async def test_a_rollback_that_does_not_come_up_is_not_reached(
     cluster: FakeCluster, connector: KubernetesConnector
 ) -> None:
