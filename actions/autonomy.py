@@ -15,7 +15,6 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
-from scipy.special import betaincinv
 
 from actions.undo import counted
 from schemas.action import Tier
@@ -71,6 +70,8 @@ class EarningSettings(BaseModel):
 
 def lower_bound(successes: int, failures: int, percentile: float) -> float:
     """Compute what a rate exceeds with probability 1 - percentile, from its Beta posterior with a uniform prior."""
+    from scipy.special import betaincinv  # noqa: PLC0415 - takes half a second, which no command line should wait for
+
     return float(betaincinv(1 + successes, 1 + failures, percentile))
 
 

@@ -2,14 +2,12 @@
 
 Used by `learning.measures`. A rate gets the Jeffreys interval (equal tails of Beta(k + 1/2, n - k + 1/2), good for few
 cases; Brown, Cai and DasGupta 2001), a mean the percentile bootstrap with a fixed seed: same input, same figures.
+NumPy and SciPy are imported where they compute: that takes a second, which no command line should wait for.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-
-import numpy as np
-from scipy.special import betaincinv
 
 from schemas.envelope import Model
 
@@ -54,6 +52,8 @@ def rate(count: int, of: int) -> Estimate:
     """
     if not of:
         return Estimate(value=None, n=0)
+    from scipy.special import betaincinv  # noqa: PLC0415 - see above
+
     tail = (1 - LEVEL) / 2
     lower = 0.0 if count == 0 else float(betaincinv(count + 0.5, of - count + 0.5, tail))
     upper = 1.0 if count == of else float(betaincinv(count + 0.5, of - count + 0.5, 1 - tail))
@@ -66,6 +66,8 @@ def mean(values: Sequence[float]) -> Estimate:
         return Estimate(value=None, n=0)
     if len(values) == 1:
         return Estimate(value=values[0], n=1)
+    import numpy as np  # noqa: PLC0415 - see above
+
     sample = np.sort(np.asarray(values, dtype=float))  # in one order, so that the history's order changes nothing
     generator = np.random.default_rng(_SEED)
     at_once = max(1, _DRAWN_AT_ONCE // len(sample))

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 import orjson
 import typer
 
-from learning.drift import ALARM, SHIFT
 from learning.gate import Ruling, judge
 from learning.lessons import FalseAlarms, Lesson, false_alarms, tempered
 from learning.registry import POLICY_THRESHOLDS, Registry
@@ -215,6 +214,7 @@ def _judged(built: Built, registry: Registry, now: int) -> ModelVersion:
 
 
 def _say(learnt: Learnt, alarms: Sequence[FalseAlarms], *, json: bool) -> None:
+    from learning.drift import ALARM, SHIFT  # noqa: PLC0415 - heavy: see streams.cli
     from learning.thresholds import drift as between  # noqa: PLC0415 - heavy: see streams.cli
 
     drift = between(learnt.lessons)

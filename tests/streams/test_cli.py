@@ -26,6 +26,7 @@ from tests.actions.builders import decision, incident
 from tests.streams.test_decide import ASKING
 
 Run = Callable[..., tuple[int, str, str]]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -164,3 +165,11 @@ def test_a_supervised_role_ends_with_its_supervisor(ready: Installation, role: s
     finally:
         process.kill()
         process.wait()
+
+
+def test_the_command_line_starts_without_what_only_computing_needs() -> None:
+    told = (
+        "import sys, streams.cli; print(*({'numpy', 'scipy', 'pyod', 'faust', 'confluent_kafka'} & set(sys.modules)))"
+    )
+    loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert loaded.stdout.split() == []
