@@ -16,6 +16,7 @@ import orjson
 
 from schemas import codec
 from schemas.errors import RecordError
+from schemas.raw import MetricBlock
 from schemas.topics import RAW_METRICS
 from streams.decoding.blocks import Blocks, Missed
 from streams.decoding.histogram import Histograms
@@ -183,9 +184,10 @@ class MetricBatch:
         if value and len(value) <= RAW_METRICS.max_message_bytes and self._add_otlp(position, value):
             return
         codec.check_envelope(RAW_METRICS, self._keys[position], value)
+        judged = self._judge(position)
         # The codec's own spelling of it is one that the quick types take.
-        again = codec.encode(self._judge(position))
-        if b'"series"' in again and self._blocks.add(position, _decode_block(again)):
+        again = codec.encode(judged)
+        if isinstance(judged, MetricBlock) and self._blocks.add(position, _decode_block(again)):
             return
         self._singles.append(_decode_sample(again))
         self._single_positions.append(position)

@@ -180,6 +180,8 @@ HOSTILE = {
     "unknown version": _with(b'"schema_version":2'),
     "version as text": _with(b'"schema_version":"1"'),
     "version as float": _with(b'"schema_version":1.0'),
+    # Only the codec takes it, and it is no block although it names one's field.
+    "a label like the field of a block": _with(b'"schema_version":1.0,"attributes":{"series":"x"}'),
     "version true": _with(b'"schema_version":true'),
     "version null": _with(b'"schema_version":null'),
     "duplicate key, both good": _with(b'"value":1.5'),
