@@ -29,7 +29,7 @@ from streams.worker import collect_garbage_rarely
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 METRICS = 10
-# Past the warm-up of 16, so that every series is judged: a million of them are some minutes of work already.
+# Past the warm-up of 16, so that every series is judged. More would only make a million series take minutes.
 WARM_TICKS = 20
 TIMED_TICKS = 5
 REFOLD_TICKS = 3
@@ -68,24 +68,14 @@ def measure(series: int) -> Cost:
     gib = _resident_gib() - before
     spent, ticks = [], []
     for second in range(WARM_TICKS, WARM_TICKS + TIMED_TICKS):
-        # Each batch is taken in as soon as it is made, as it comes from the network in a worker.
-        taken = 0.0
-        for batch in _batches(series, second, rng):
-            started = process_time()
-            kernel.take(RAW_METRICS, batch)
-            taken += process_time() - started
-        spent.append(taken)
+        spent.append(_taken(kernel, _batches(series, second, rng)))
         ticks.append(_tick(kernel, second))
     state = kernel.snapshot()
     started = process_time()
     back = MetricDetect(rules, 0, state)
     restored = process_time() - started
-    refolded = 0.0
-    for second in range(REFOLD_TICKS):
-        for batch in _batches(series, WARM_TICKS + TIMED_TICKS + second, rng):
-            started = process_time()
-            back.take(RAW_METRICS, batch)
-            refolded += process_time() - started
+    first = WARM_TICKS + TIMED_TICKS
+    refolded = sum(_taken(back, _batches(series, second, rng)) for second in range(first, first + REFOLD_TICKS))
     return Cost(
         series=series,
         micros_per_sample=median(spent) / series * 1e6,
@@ -95,6 +85,16 @@ def measure(series: int) -> Cost:
         refold_seconds_per_million=refolded / (REFOLD_TICKS * series) * 1e6,
         snapshot_mib=len(state) / 2**20,
     )
+
+
+def _taken(kernel: MetricDetect, batches: Iterator[Batch]) -> float:
+    """Take batches in, each as soon as it is made, as a worker gets it from the network; returns the time of that."""
+    spent = 0.0
+    for batch in batches:
+        started = process_time()
+        kernel.take(RAW_METRICS, batch)
+        spent += process_time() - started
+    return spent
 
 
 def _tick(kernel: MetricDetect, second: int) -> float:

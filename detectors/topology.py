@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 import yaml
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from schemas.codec import describe
 from schemas.errors import ConfigurationError
 
 # A fault that has crossed more calls than this is seldom one any more; it also bounds what is looked at for a signal.
@@ -53,6 +54,8 @@ class Topology:
         {'cart': 1, 'db': 2}
 
         """
+        if service not in self._called:  # whatever telemetry names: only what calls is worth remembering
+            return {}
         known = self._reach.get(service)
         if known is None:
             known = self._reach[service] = _walk(service, self._called)
@@ -100,10 +103,9 @@ def parse(text: str, file: str) -> dict[str, tuple[str, ...]]:
 
     """
     try:
-        found = TypeAdapter(_File).validate_python(yaml.safe_load(text))
+        found = _File.model_validate(yaml.safe_load(text))
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{file}: {error}") from None
     except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
-        raise ConfigurationError(f"{file}: {faults}") from None
+        raise ConfigurationError(f"{file}: {describe(error)}") from None
     return {name: service.depends_on for name, service in found.services.items()}

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import median
 from typing import Literal
 
-from scipy.special import betaincinv
-
+from actions.autonomy import lower_bound
 from learning.occurrence import Occurrence, template
 from learning.remedies import NOTHING_DONE, Remedy, Reversibility, remedy_of
 from schemas.envelope import NANOS, Model
@@ -128,7 +127,7 @@ def _pattern(
     typical = median(durations) if durations else None
     hours = (sum(durations) + (typical or 0.0) * (count - len(durations))) / _HOUR
     remedy, agreeing, told = _usual_remedy(group)
-    predictability = float(betaincinv(1 + agreeing, 1 + told - agreeing, PERCENTILE)) if told else 0.0
+    predictability = lower_bound(agreeing, told - agreeing, PERCENTILE) if told else 0.0
     reversibility: Reversibility = remedy.reversibility if remedy else "unknown"
     transient = sum(map(_is_transient, group)) / count
     verdict, because = _judge(count, remedy, predictability, transient, told)

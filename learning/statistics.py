@@ -2,7 +2,6 @@
 
 Used by `learning.measures`. A rate gets the Jeffreys interval (equal tails of Beta(k + 1/2, n - k + 1/2), good for few
 cases; Brown, Cai and DasGupta 2001), a mean the percentile bootstrap with a fixed seed: same input, same figures.
-NumPy and SciPy are imported where they compute: that takes a second, which no command line should wait for.
 """
 
 from __future__ import annotations
@@ -52,7 +51,7 @@ def rate(count: int, of: int) -> Estimate:
     """
     if not of:
         return Estimate(value=None, n=0)
-    from scipy.special import betaincinv  # noqa: PLC0415 - see above
+    from scipy.special import betaincinv  # noqa: PLC0415 - half a second, which only those who compute should wait for
 
     tail = (1 - LEVEL) / 2
     lower = 0.0 if count == 0 else float(betaincinv(count + 0.5, of - count + 0.5, tail))
@@ -66,7 +65,7 @@ def mean(values: Sequence[float]) -> Estimate:
         return Estimate(value=None, n=0)
     if len(values) == 1:
         return Estimate(value=values[0], n=1)
-    import numpy as np  # noqa: PLC0415 - see above
+    import numpy as np  # noqa: PLC0415 - as SciPy: `reflexarc --help` imports this module, and computes nothing
 
     sample = np.sort(np.asarray(values, dtype=float))  # in one order, so that the history's order changes nothing
     generator = np.random.default_rng(_SEED)

@@ -140,7 +140,7 @@ class ArgoConnector(ClusterConnector):
 
 
 async def _read(cluster: Cluster, namespace: str, service: str) -> tuple[Object, list[Object]]:
-    found = await the_workload(cluster, namespace, "rollouts", service, _GROUP)
+    _, found = await the_workload(cluster, namespace, ("rollouts",), service, _GROUP)
     return found, await _KEEPER.revisions(cluster, namespace, found)
 
 

@@ -31,9 +31,9 @@ _decode_block = msgspec.json.Decoder(Block).decode
 _decode_series = msgspec.json.Decoder(SeriesFields).decode
 # A native spelling is these five JSON values with commas between: an array without its brackets.
 _spelling_parts = attrgetter("name", "resource", "attributes", "kind", "unit")
-Row = TypeVar("Row")
-
 _time, _value = attrgetter("time_unix_nano"), attrgetter("value")
+
+Row = TypeVar("Row")
 
 
 class MetricBatch:

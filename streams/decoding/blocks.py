@@ -40,7 +40,8 @@ class Blocks:
         self._known_count = 0
         # One item for each block.
         self._positions: list[int] = []
-        self._firsts: list[int] = []  # its first entry; of those known counted from the first one known, and inverted
+        self._are_known: list[bool] = []
+        self._firsts: list[int] = []  # its first entry, counted among those known or those spelt out
         self._heights: list[int] = []  # series
         self._times: list[Sequence[int]] = []
         self._values: list[Sequence[Sequence[float | None]]] = []
@@ -60,10 +61,11 @@ class Blocks:
             self.spellings += spellings
             self.spelling_positions += [position] * height
         else:
-            first = ~self._known_count
+            first = self._known_count
             self._known.append(rows)
             self._known_count += height
         self._positions.append(position)
+        self._are_known.append(rows is not None)
         self._firsts.append(first)
         self._heights.append(height)
         self._times.append(block.time_unix_nano)
@@ -97,8 +99,7 @@ class Blocks:
             values = values[values_from[block] + row * widths[block] + column]
         else:
             row, column = np.divmod(place, widths[block])
-        first = np.array(self._firsts, np.int64)
-        first = np.where(first < 0, len(self.spellings) + ~first, first) + base
+        first = base + np.array(self._firsts, np.int64) + np.where(self._are_known, len(self.spellings), 0)
         record = np.array(self._positions, np.int64)
         found = Samples(first[block] + row, times[times_from[block] + column], values, record[block])
         there = ~np.isnan(values)

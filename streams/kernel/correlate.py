@@ -22,6 +22,7 @@ depend on how the sources interleaved. The rules, of which `streams.kernel.group
 from __future__ import annotations
 
 from heapq import heapify, heappop, heappush
+from operator import itemgetter
 
 from detectors.topology import Calls, Topology
 from schemas.envelope import NANOS, Model
@@ -177,22 +178,23 @@ class Correlator:
             del self._taken[identity]
 
     def _apply(self, signal: Signal, now: int) -> list[Incident]:
-        name = signal.entity.scope
-        scope = self._scopes.get(name, Scope())
+        own = signal.entity.scope
         peer = signal.attributes.get(PEER)
         if isinstance(peer, str):
             self._topology.learn(signal.entity.service, peer)
-        if signal.kind == "change":
-            scope = with_change(scope, signal, now, self.rules)
-            if scope.follows is not None:
-                self._scopes[name] = scope
-                return []
-        else:
-            if scope.follows is not None:
-                name = scope.follows
-                scope = self._scopes[name]
-            scope = with_signal(scope, signal, name)
-        return self._settle(name, scope, now)
+        name = self._leader(own)
+        if signal.kind != "change":
+            return self._settle(name, with_signal(self._scopes.get(name, Scope()), signal, name), now)
+        scope = with_change(self._scopes.get(own, Scope()), signal, now, self.rules)
+        if name == own:
+            return self._settle(name, scope, now)
+        self._scopes[own] = scope
+        return []
+
+    def _leader(self, name: str) -> str:
+        """Find the scope whose incident holds the signals of a scope: mostly that itself."""
+        scope = self._scopes.get(name)
+        return name if scope is None or scope.follows is None else scope.follows
 
     def _settle(self, name: str, scope: Scope, now: int) -> list[Incident]:
         """Bring a scope's incident in line with its signals, and set the timer for what has to wait."""
@@ -228,37 +230,36 @@ class Correlator:
         if scope.due is not None:
             heappush(self._timers, (scope.due, name))
 
-    def _cause(self, name: str, scope: Scope) -> str | None:
-        """Find the scope whose open incident this one is an effect of: the nearest, then the earliest."""
-        if not scope.active or has_own_cause(scope, self.rules):
-            return None
+    def _cause(self, name: str, scope: Scope) -> Incident | None:
+        """Find the open incident that this scope feels the effects of: the nearest, then the earliest."""
         environment, _, service = name.partition("/")
-        began, found = onset(scope), []
-        for called, calls in self._topology.reach(service).items():
-            lead = f"{environment}/{called}"
-            if lead in self._scopes:
-                lead = self._scopes[lead].follows or lead
-            incident = self._scopes[lead].incident if lead in self._scopes and lead != name else None
-            if incident is None or incident.id == scope.split_from or not self._scopes[lead].fires(lead):
+        reach = self._topology.reach(service)
+        if not reach or not scope.active or has_own_cause(scope, self.rules):
+            return None
+        began = onset(scope)
+        found: list[tuple[int, int, str, Incident]] = []
+        for called, calls in reach.items():
+            lead = self._leader(f"{environment}/{called}")
+            held = self._scopes.get(lead)
+            incident = None if held is None or lead == name or not held.fires(lead) else held.incident
+            if incident is None or incident.id == scope.split_from:
                 continue
             since = began - incident.onset_unix_nano
             mutual = service in self._topology.reach(incident.service)
             if mutual and (incident.onset_unix_nano, lead) > (began, name):
                 continue
             if -SOONER_NANOS <= since <= self.rules.join_window:
-                found.append((calls, incident.onset_unix_nano, lead))
-        return min(found)[2] if found else None
+                found.append((calls, incident.onset_unix_nano, lead, incident))
+        return min(found, key=itemgetter(0, 1, 2))[3] if found else None
 
-    def _join(self, name: str, scope: Scope, cause: str, now: int) -> list[Incident]:
+    def _join(self, name: str, scope: Scope, cause: Incident, now: int) -> list[Incident]:
         """Give everything that a scope holds to the scope of its cause."""
-        lead = self._scopes[cause]
-        holder = lead.incident
-        assert holder is not None  # noqa: S101 - `_cause` found it open
-        merged = [] if scope.incident is None else [ended(scope.incident, now, merged_into=holder.id)]
+        lead = cause.scope
+        merged = [] if scope.incident is None else [ended(scope.incident, now, merged_into=cause.id)]
         for member in scope.members:
-            self._put(member, self._scopes[member].model_copy(update={"follows": cause}))
-        self._put(name, Scope(changes=scope.changes, former=scope.former, follows=cause))
-        return [*merged, *self._settle(cause, with_member(lead, cause, scope, name), now)]
+            self._put(member, self._scopes[member].model_copy(update={"follows": lead}))
+        self._put(name, Scope(changes=scope.changes, former=scope.former, follows=lead))
+        return [*merged, *self._settle(lead, with_member(self._scopes[lead], lead, scope, name), now)]
 
     def _gather(self, name: str, now: int) -> list[Incident]:
         """Let what depends on a scope whose incident has just been opened join it."""

@@ -149,7 +149,7 @@ def revision(name: str, scope: Scope, now: int, rules: CorrelateRules, calls: Ma
     first, current = own[0], scope.incident
     # A signal may be played before the watermark has reached its time; nothing is known before it is seen.
     at = max(now, *(s.time_unix_nano for s in signals))
-    began = current.onset_unix_nano if current else min(s.onset_unix_nano for s in own)
+    began = onset(scope)
     # Counted from the onset, not from now: a cause does not cease to be one because its effects last.
     changes = [c for c in scope.changes if c.onset_unix_nano >= began - rules.change_window]
     classification = classify(own, changes)
@@ -230,9 +230,9 @@ def _state(incident: Incident) -> tuple[object, ...]:
     return incident.active_subjects, incident.signal_count, incident.classification, *_news(incident)
 
 
-def _recurs(former: Former | None, signals: Sequence[Signal], onset: int, rules: CorrelateRules) -> Former | None:
+def _recurs(former: Former | None, signals: Sequence[Signal], began: int, rules: CorrelateRules) -> Former | None:
     """Return the former incident if this one is the same trouble again."""
-    if former is None or onset - former.resolved_unix_nano > rules.recurrence_window:
+    if former is None or began - former.resolved_unix_nano > rules.recurrence_window:
         return None
     return former if any(signal.subject in former.subjects for signal in signals) else None
 

@@ -202,7 +202,7 @@ class FakeCluster(KubernetesEmulator):
     def _replace_pods(self, plural: str, workload: Json) -> None:
         """Have all pods of a StatefulSet or DaemonSet be of its template, which is kept as a revision."""
         template, kept = workload["spec"]["template"], self._owned("controllerrevisions", workload)
-        digest = sha256(orjson.dumps(template)).hexdigest()[:10]
+        digest = _digest(template)
         name = f"{workload['metadata']['name']}-{digest}"
         latest = max((item["revision"] for item in kept), default=0)
         found = next((item for item in kept if item["metadata"]["name"] == name), None)
@@ -249,7 +249,7 @@ class FakeCluster(KubernetesEmulator):
         template, sets = workload["spec"]["template"], self._owned("replicasets", workload)
         number = REVISIONS[plural]
         latest = max((int(item["metadata"]["annotations"][number]) for item in sets), default=0)
-        digest = sha256(orjson.dumps(template)).hexdigest()[:10]
+        digest = _digest(template)
         name = f"{workload['metadata']['name']}-{digest}"
         found = next((item for item in sets if item["metadata"]["name"] == name), None)
         if found is None:
@@ -301,6 +301,11 @@ class FakeCluster(KubernetesEmulator):
         uid = by["metadata"]["uid"]
         found = self.all(plural)
         return [item for item in found if any(o["uid"] == uid for o in item["metadata"].get("ownerReferences", []))]
+
+
+def _digest(template: Json) -> str:
+    """Tell a pod template by a hash, as controllers do."""
+    return sha256(orjson.dumps(template)).hexdigest()[:10]
 
 
 def _resource(plural: str) -> str:

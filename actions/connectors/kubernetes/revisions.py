@@ -9,7 +9,7 @@ without any, the one before the current. Used by the connectors that roll back.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from actions.connectors.base import State
@@ -20,19 +20,20 @@ from schemas.errors import PermanentError
 KNOWN_GOOD = "reflexarc.io/known-good"
 
 
-async def the_workload(cluster: Cluster, namespace: str, plural: str, service: str, group: str = "apps/v1") -> Object:
-    """Find the one workload of a service.
+async def the_workload(
+    cluster: Cluster, namespace: str, plurals: Collection[str], service: str, group: str = "apps/v1"
+) -> tuple[str, Object]:
+    """Find the one workload of a service, of whichever of these kinds it is; returns its kind and the workload.
 
     Raises:
         PermanentError: none, or more than one carries its label.
 
     """
-    found: list[Object] = await cluster.items(
-        path(group, plural, namespace), f"{cluster.settings.service_label}={service}", 2
-    )
+    labelled = f"{cluster.settings.service_label}={service}"
+    found = [(p, item) for p in plurals for item in await cluster.items(path(group, p, namespace), labelled, 2)]
     if len(found) != 1:
-        many = "none" if not found else "more than one"
-        raise PermanentError(f"{many} of the {plural} in {namespace} is labelled as service {service}; one is needed")
+        many, kinds = "none" if not found else "more than one", " and ".join(plurals)
+        raise PermanentError(f"{many} of the {kinds} in {namespace} is labelled as service {service}; one is needed")
     return found[0]
 
 

@@ -22,6 +22,13 @@ _KEEPERS: Mapping[str, Keeper] = {
     "statefulsets": ControllerRevisions(),
     "daemonsets": ControllerRevisions(),
 }
+# How many pods are updated, ready and there at all, in the words of each kind's status.
+_REPLICAS = ("updatedReplicas", "readyReplicas", "replicas")
+_COUNTS: Mapping[str, tuple[str, str, str]] = {
+    "deployments": _REPLICAS,
+    "statefulsets": _REPLICAS,
+    "daemonsets": ("updatedNumberScheduled", "numberReady", "currentNumberScheduled"),
+}
 
 
 class Scale(Task):
@@ -39,14 +46,14 @@ class Scale(Task):
 
     async def look(self, cluster: Cluster) -> State:
         namespace = await cluster.home(self.service)
-        found = await the_workload(cluster, namespace, _PLURALS[self.kind], self.service)
+        plural, found = await the_workload(cluster, namespace, (_PLURALS[self.kind],), self.service)
         scalers = await cluster.items(path("autoscaling/v2", "horizontalpodautoscalers", namespace))
         references = [item["spec"]["scaleTargetRef"] for item in scalers]
         name = found["metadata"]["name"]
         scaled = any((item["kind"], item["name"]) == (self.kind, name) for item in references)
         return {
             "namespace": namespace,
-            "workload": {**rollout(found), "autoscaled": scaled},
+            "workload": {**rollout(plural, found), "autoscaled": scaled},
             "instances": await look_at_instances(cluster, namespace, self.service),
         }
 
@@ -83,13 +90,14 @@ class Rollback(Task):
 
     async def look(self, cluster: Cluster) -> State:
         namespace = await cluster.home(self.service)
-        plural, found, kept = await self._read(cluster, namespace)
+        plural, found = await the_workload(cluster, namespace, _KEEPERS, self.service)
         keeper = _KEEPERS[plural]
+        kept = await keeper.revisions(cluster, namespace, found)
         running = keeper.current(found, kept)
         return {
             "namespace": namespace,
             "workload": {
-                **(daemons(found) if plural == "daemonsets" else rollout(found)),
+                **rollout(plural, found),
                 "kind": plural,
                 "paused": bool(found["spec"].get("paused")),
                 "template": running,
@@ -109,8 +117,9 @@ class Rollback(Task):
         here, namespace = now["workload"], now["namespace"]
         if here["paused"]:
             raise PermanentError(f"the rollout of {here['name']} is paused; somebody is at work on it")
-        _, _, kept = await self._read(cluster, namespace)
-        wanted = _KEEPERS[here["kind"]].template_of(kept, self.template)
+        keeper = _KEEPERS[here["kind"]]
+        _, found = await the_workload(cluster, namespace, (here["kind"],), self.service)
+        wanted = keeper.template_of(await keeper.revisions(cluster, namespace, found), self.template)
         # Replaced as a whole: merged, it would keep what the bad revision added.
         body = [
             {"op": "replace", "path": "/metadata/resourceVersion", "value": here["resource_version"]},
@@ -122,45 +131,20 @@ class Rollback(Task):
         del before
         return unfinished(now["workload"])
 
-    async def _read(self, cluster: Cluster, namespace: str) -> tuple[str, Object, list[Object]]:
-        """Find the one workload of the service, whatever its kind, and its revisions."""
-        labelled = f"{cluster.settings.service_label}={self.service}"
-        found = [
-            (plural, item)
-            for plural in _KEEPERS
-            for item in await cluster.items(path("apps/v1", plural, namespace), labelled, 2)
-        ]
-        if len(found) != 1:
-            many = "none" if not found else "more than one"
-            kinds = ", ".join(_KEEPERS)
-            raise PermanentError(f"{many} of the {kinds} in {namespace} is of service {self.service}; one is needed")
-        [(plural, workload)] = found
-        return plural, workload, await _KEEPERS[plural].revisions(cluster, namespace, workload)
 
-
-def rollout(found: Object) -> State:
+def rollout(plural: str, found: Object) -> State:
     """Give how far the rollout of a workload is."""
     status, meta = found.get("status") or {}, found["metadata"]
+    updated, ready, total = _COUNTS[plural]
+    # Of a DaemonSet as many pods are wanted as there are nodes that fit.
+    wanted = status.get("desiredNumberScheduled", 0) if plural == "daemonsets" else found["spec"].get("replicas", 1)
     return {
         **identity(found),
-        "replicas": found["spec"].get("replicas", 1),
+        "replicas": wanted,
         "seen": status.get("observedGeneration", 0) >= meta.get("generation", 0),
-        "updated": status.get("updatedReplicas", 0),
-        "ready": status.get("readyReplicas", 0),
-        "total": status.get("replicas", 0),
-    }
-
-
-def daemons(found: Object) -> State:
-    """Give how far the rollout of a DaemonSet is: as many pods are wanted as nodes fit."""
-    status, meta = found.get("status") or {}, found["metadata"]
-    return {
-        **identity(found),
-        "replicas": status.get("desiredNumberScheduled", 0),
-        "seen": status.get("observedGeneration", 0) >= meta.get("generation", 0),
-        "updated": status.get("updatedNumberScheduled", 0),
-        "ready": status.get("numberReady", 0),
-        "total": status.get("currentNumberScheduled", 0),
+        "updated": status.get(updated, 0),
+        "ready": status.get(ready, 0),
+        "total": status.get(total, 0),
     }
 
 
