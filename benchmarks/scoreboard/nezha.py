@@ -62,10 +62,11 @@ def read_day(folder: Path) -> Day:
             at += 1
         else:
             ticks.append((second, Tick(used)))
-    return Day(ticks, _faults(folder))
+    return Day(ticks, faults_of(folder))
 
 
-def _faults(folder: Path) -> list[Fault]:
+def faults_of(folder: Path) -> list[Fault]:
+    """Read what was put in on a day."""
     hours: Mapping[str, list[dict[str, str]]] = orjson.loads((folder / "fault_list.json").read_bytes())
     return [
         Fault(int(datetime.fromisoformat(one["inject_time"]).replace(tzinfo=UTC).timestamp()), one["inject_pod"])
