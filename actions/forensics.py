@@ -1,26 +1,30 @@
 """Evidence of a target, written down before an action changes it: files, their hashes, and who took them when.
 
 Called by `actions.steps` once an action is let through and before its first change. What there is to collect the
-connector knows (`Connector.collect`); here it is bounded in size and time, hashed and sealed. Evidence that cannot be
-had does not hold an action up: containment comes first, and the package says what is missing.
+connector knows (`Connector.collect`); here it is bounded in size and time, hashed, sealed, and copied to a bucket if
+there is one. Evidence that cannot be had does not hold an action up: containment comes first, and the package says
+what is missing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
 import re
+import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import orjson
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from actions.connectors.base import Connector, State
 from actions.connectors.settings import Group
+from actions.evidence_store import MANIFEST, Bucket, BucketSettings
 from schemas.action import ActionCommand
 from schemas.errors import PermanentError, TemporaryError
 
@@ -29,7 +33,6 @@ log = logging.getLogger(__name__)
 _MIB = 1024 * 1024
 # Ids are made from content, but a command comes from a topic: nothing else may become part of a path.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_MANIFEST = "manifest.json"
 
 
 class ForensicsSettings(Group):
@@ -37,12 +40,20 @@ class ForensicsSettings(Group):
 
     folder: Path | None = None
     """Where each action's package is written. None: nothing is collected."""
+    store: BucketSettings | None = None
+    """Where it is copied to from there. What has arrived whole is removed from the folder."""
     package_mib: Annotated[int, Field(ge=1)] = 256
     """Most that one package may take; what is cut off there is marked so."""
     folder_mib: Annotated[int, Field(ge=1)] = 4096
     """Once the packages together take this, nothing more is collected until a person has made room."""
     seconds: Annotated[float, Field(gt=0, le=60)] = 20.0
     """Longest that containment waits for evidence."""
+
+    @model_validator(mode="after")
+    def _written_before_it_is_copied(self) -> ForensicsSettings:
+        if self.store is not None and self.folder is None:
+            raise ValueError("a store needs a folder, where packages are written before they are copied")
+        return self
 
 
 class Package:
@@ -56,7 +67,7 @@ class Package:
 
     async def add(self, name: str, content: AsyncIterable[bytes]) -> None:
         """Write one file, as far as there is room. What cannot be read is noted, and the rest goes on."""
-        if not name or Path(name).name != name or name == _MANIFEST:
+        if not name or Path(name).name != name or name == MANIFEST:
             raise PermanentError(f"{name!r:.100} is no name of a file")
         entry: State = {"name": name, "complete": False, "problem": None, "begun_unix_nano": self._clock()}
         self.files.append(entry)
@@ -95,6 +106,7 @@ class Forensics:
         self._executor = executor
         self._clock = clock
         self._records = records
+        self._bucket = None if settings.store is None else Bucket(settings.store)
 
     async def collect(self, command: ActionCommand, connector: Connector, before: State) -> State:
         """Collect what the step asks for; gives what the outcome says of it, nothing when nothing was asked for."""
@@ -111,12 +123,38 @@ class Forensics:
         found = await asyncio.to_thread(_sealed, root, command.id)
         if found is not None:
             # Taken before a crash; what is there now may be the action's own doing.
-            return found
+            return await self._delivered(command.id, found)
+        held = await self._held(command.id)
+        if held is not None:
+            return held
         if await asyncio.to_thread(_size, root) >= self._settings.folder_mib * _MIB:
             raise PermanentError(f"{root} is full")
         package = Package(_new_folder(root, command.id), self._settings.package_mib * _MIB, self._clock)
         problem = await self._fill(package, command, connector, before)
-        return await asyncio.to_thread(self._seal, package, command, problem)
+        sealed = await asyncio.to_thread(self._seal, package, command, problem)
+        return await self._delivered(command.id, sealed)
+
+    async def _held(self, action_id: str) -> State | None:
+        """Look for the package of another executor, which died after it was copied."""
+        if self._bucket is None:
+            return None
+        with contextlib.suppress(TemporaryError):
+            found = await self._bucket.sealed(action_id)
+            return None if found is None else _summary(*found)
+        return None
+
+    async def _delivered(self, action_id: str, sealed: State) -> State:
+        """Copy a package to the bucket; what could not be copied stays in the folder, and it is said."""
+        if self._bucket is None:
+            return sealed
+        folder = Path(sealed["package"])
+        try:
+            place = await self._bucket.copy(action_id, _copying_order(folder))
+        except TemporaryError as error:
+            problems = [problem for problem in (sealed["problem"], f"it could not be copied: {error}"[:300]) if problem]
+            return sealed | {"problem": "; ".join(problems)}
+        await asyncio.to_thread(shutil.rmtree, folder)
+        return sealed | {"package": place}
 
     async def _fill(self, package: Package, command: ActionCommand, connector: Connector, before: State) -> str | None:
         assert command.forensics is not None  # noqa: S101 - the caller looked
@@ -142,10 +180,10 @@ class Forensics:
             "files": [item | _locked(package.folder / item["name"]) for item in package.files],
             "custody": [{"by": self._executor, "did": "collected", "at_unix_nano": self._clock()}],
         }
-        path = package.folder / _MANIFEST
+        path = package.folder / MANIFEST
         path.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
         _locked(path)
-        return _summary(path)
+        return _summary(str(package.folder), path.read_bytes())
 
 
 async def _tried(collecting: Awaitable[None], command: ActionCommand) -> str | None:
@@ -172,15 +210,20 @@ def _locked(path: Path) -> State:
     return {"bytes": path.stat().st_size, "sha256": digest}
 
 
+def _copying_order(folder: Path) -> list[Path]:
+    """Give the files of a package, its manifest last: where that is, all are."""
+    return sorted(folder.iterdir(), key=lambda path: (path.name == MANIFEST, path.name))
+
+
 def _sealed(root: Path, name: str) -> State | None:
-    return next((_summary(path) for path in sorted(root.glob(f"{name}.*/{_MANIFEST}"))), None)
+    found = sorted(root.glob(f"{name}.*/{MANIFEST}"))
+    return _summary(str(found[0].parent), found[0].read_bytes()) if found else None
 
 
-def _summary(path: Path) -> State:
-    manifest = path.read_bytes()
+def _summary(place: str, manifest: bytes) -> State:
     found = orjson.loads(manifest)
     return {
-        "package": str(path.parent),
+        "package": place,
         "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
         "files": len(found["files"]),
         "bytes": sum(item["bytes"] for item in found["files"]),
@@ -199,7 +242,12 @@ def _new_folder(root: Path, name: str) -> Path:
 
 
 def _size(root: Path) -> int:
-    return sum(path.stat().st_size for path in root.rglob("*") if path.is_file())
+    total = 0
+    for path in root.rglob("*"):
+        # Another action's package may just have been copied away.
+        with contextlib.suppress(FileNotFoundError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

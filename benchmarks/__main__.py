@@ -11,7 +11,7 @@ from benchmarks.measure import write_json
 from benchmarks.throughput.compare import compare, measures
 from benchmarks.throughput.engines import PEERS, ROOT
 from benchmarks.throughput.report import page, write
-from tests.parts.kafka import ApacheKafka, obstacle
+from tests.parts.kafka import JARS, ApacheKafka
 
 
 def main() -> int:
@@ -19,7 +19,7 @@ def main() -> int:
     if not PEERS.exists():
         sys.stderr.write("the other engines are not installed: run `make bench`, which does it\n")
         return 2
-    why_not = None if arguments.servers else obstacle()
+    why_not = None if arguments.servers else JARS.obstacle()
     if why_not is not None:
         sys.stderr.write(f"{why_not}\n")
         return 2

@@ -30,7 +30,7 @@ from schemas.topics import ACTIONS, DECISIONS, INCIDENTS, RAW_LOGS, RAW_METRICS
 from streams.embedded import EmbeddedValkey
 from streams.kafka_client import create_topics
 from streams.settings import KafkaSettings
-from tests.parts.kafka import ApacheKafka, obstacle
+from tests.parts.kafka import JARS, ApacheKafka
 
 RATES = (1_000, 10_000, 50_000)
 GOAL_RATE = 50_000
@@ -220,7 +220,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--servers", help="brokers to use; by default Apache Kafka is started")
     arguments = parser.parse_args()
-    why_not = None if arguments.servers else obstacle()
+    why_not = None if arguments.servers else JARS.obstacle()
     if why_not is not None:
         sys.stderr.write(f"{why_not}\n")
         return 2

@@ -7,5 +7,5 @@ compile() {
         --no-emit-index-url --no-emit-find-links --no-annotate --no-header --quiet
 }
 compile ../pyproject.toml build.in -o runtime.lock
-compile ../pyproject.toml build.in --extra dev --extra scoreboard --extra parquet --constraint runtime.lock -o dev.lock
+compile ../pyproject.toml build.in --extra dev --extra scoreboard --extra parquet --extra s3 --constraint runtime.lock -o dev.lock
 compile peers.in -o peers.lock

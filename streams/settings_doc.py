@@ -98,6 +98,9 @@ def _table(own: list[Row]) -> str:
 def _nested(annotation: Any, name: str) -> tuple[type[BaseModel] | None, str]:
     """Return the group behind an annotation, and how its settings are addressed; none if it is one setting."""
     origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in {Union, UnionType} and NoneType in arguments:
+        # A group that may be left out.
+        return _nested(next(argument for argument in arguments if argument is not NoneType), name)
     if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
         return annotation, name
     if origin is tuple and _nested(arguments[0], "")[0] is not None:

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Iterator
 from uuid import uuid4
@@ -15,9 +14,9 @@ from uuid import uuid4
 import pytest
 
 from streams.embedded import EmbeddedBroker, EmbeddedValkey
-from tests.parts import Broker
-from tests.parts.kafka import ApacheKafka, obstacle
+from tests.parts import Broker, kafka, s3
 from tests.parts.mock_cluster import MockCluster
+from tests.parts.need import need
 
 OUR_LOGGERS = {"actions", "console", "detectors", "schemas", "streams"}
 
@@ -30,12 +29,8 @@ def tansu() -> Iterator[Broker]:
 
 @pytest.fixture(scope="session")
 def apache_kafka() -> Iterator[Broker]:
-    why_not = obstacle()
-    if why_not is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(why_not)
-        pytest.skip(why_not)
-    with ApacheKafka() as broker:
+    need(kafka.JARS.obstacle())
+    with kafka.ApacheKafka() as broker:
         yield Broker("apache-kafka", broker.bootstrap_servers)
 
 
@@ -54,6 +49,13 @@ def broker(request: pytest.FixtureRequest) -> Broker:
 @pytest.fixture(scope="session")
 def valkey() -> Iterator[EmbeddedValkey]:
     with EmbeddedValkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[s3.S3Server]:
+    need(s3.JARS.obstacle())
+    with s3.S3Server() as server:
         yield server
 
 

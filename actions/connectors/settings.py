@@ -5,7 +5,7 @@ Every connector is read-only until its `enabled` is set.
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +16,14 @@ class Group(BaseModel):
     """A group of settings: a misspelt name is an error, not a silent default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, which alone is spoken to in the clear where secrets are sent."""
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class HttpEndpoint(Group):

@@ -5,18 +5,15 @@ Used by the tests' `apache_kafka` fixture, by the benchmarks and by hand:
     python -m tests.parts.kafka fetch     # the jars, into REFLEXARC_CACHE or .build/
     python -m tests.parts.kafka run       # prints the bootstrap servers, runs until interrupted
 
-Needs Java 17 or newer, and `mvn` the first time. Its data is gone when it stops.
+`tests.parts.jars` says what that needs. Its data is gone when it stops.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
-import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -29,12 +26,11 @@ from typing import ClassVar
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from schemas.errors import EmbeddedPartError
 from streams.server_process import LOOPBACK, ServerProcess, free_port
+from tests.parts.jars import Jars
 
-_POM = Path(__file__).with_name("pom.xml")
-_REPOSITORY = Path(__file__).parents[2]
-_JAVA = 17  # the oldest that Kafka 4 runs on
+# 45 of them, 43 MB.
+JARS = Jars("Apache Kafka", "kafka")
 # Defaults of Kafka, except for what a single node cannot do and what makes a first group or a first topic wait.
 _PROPERTIES = """\
 process.roles=broker,controller
@@ -94,13 +90,13 @@ class ApacheKafka(ServerProcess):
         places = {"host": LOOPBACK, "broker": port, "controller": free_port(), "logs": logs}
         properties.write_text(_PROPERTIES.format(**places), encoding="utf-8")
         self._format(properties)
-        return [*_java(f"-Xmx{self._heap}"), "kafka.Kafka", str(properties)]
+        return [*JARS.java(f"-Xmx{self._heap}"), "kafka.Kafka", str(properties)]
 
     def _format(self, properties: Path) -> None:
         # The serial collector and the first compiler alone: a short life is not worth optimising for.
-        java = _java("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+        java = JARS.java("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
         identity = ["--standalone", "--cluster-id", self._cluster_id]
-        _run([*java, "kafka.tools.StorageTool", "format", *identity, "--config", str(properties)])
+        JARS.run([*java, "kafka.tools.StorageTool", "format", *identity, "--config", str(properties)])
 
     def answers(self, port: int, pid: int) -> bool:
         try:
@@ -116,55 +112,6 @@ class ApacheKafka(ServerProcess):
             self._directory = None
 
 
-def obstacle() -> str | None:
-    """Say why Kafka cannot run on this machine, or None."""
-    java = shutil.which("java")
-    if java is None:
-        return f"Apache Kafka needs Java {_JAVA}, and there is no `java` here"
-    said = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    version = re.search(r'version "(\d+)', said)
-    if version is None or int(version[1]) < _JAVA:
-        return f"Apache Kafka needs Java {_JAVA}, and `java` here is: {said.partition(chr(10))[0]}"
-    if not jars().exists() and shutil.which("mvn") is None:
-        return "Apache Kafka's jars are fetched with `mvn`, and there is none here"
-    return None
-
-
-def jars() -> Path:
-    """Return the directory of the jars; it exists when they have been fetched."""
-    cache = Path(os.environ.get("REFLEXARC_CACHE") or _REPOSITORY / ".build")
-    return cache / f"kafka-{hashlib.sha256(_POM.read_bytes()).hexdigest()[:12]}"
-
-
-def fetch() -> Path:
-    """Fetch the jars if they are not there yet: 45 of them, 43 MB."""
-    wanted = jars()
-    if wanted.exists():
-        return wanted
-    wanted.parent.mkdir(parents=True, exist_ok=True)
-    # All or none of them, also when this is interrupted or runs twice at a time.
-    with tempfile.TemporaryDirectory(dir=wanted.parent) as scratch:
-        fetched = Path(scratch) / "jars"
-        maven = ["mvn", "--quiet", "--batch-mode", "--file", str(_POM), "dependency:copy-dependencies"]
-        _run([*maven, f"-DoutputDirectory={fetched}"])
-        if not wanted.exists():
-            fetched.rename(wanted)
-    return wanted
-
-
-def _java(*options: str) -> list[str]:
-    java = shutil.which("java")
-    if java is None:
-        raise EmbeddedPartError(f"Apache Kafka needs Java {_JAVA}")
-    return [java, *options, "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn", "-cp", f"{fetch()}/*"]
-
-
-def _run(command: Sequence[str]) -> None:
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise EmbeddedPartError(f"`{command[0]}` failed for Apache Kafka:\n{done.stdout}{done.stderr}")
-
-
 def _leave(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -175,10 +122,10 @@ def main() -> None:
     parser.add_argument("--port", type=int, help="of the broker; a free one by default")
     parser.add_argument("--heap", default="1g", help="of the JVM, as in -Xmx")
     arguments = parser.parse_args()
-    if (why_not := obstacle()) is not None:
+    if (why_not := JARS.obstacle()) is not None:
         sys.exit(why_not)
     if arguments.what == "fetch":
-        sys.stdout.write(f"{fetch()}\n")
+        sys.stdout.write(f"{JARS.fetch()}\n")
         return
     signal.signal(signal.SIGTERM, _leave)
     try:

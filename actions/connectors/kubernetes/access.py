@@ -12,13 +12,13 @@ import ssl
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
 
+from actions.connectors.settings import is_loopback
 from schemas.errors import ConfigurationError, TemporaryError
 
 # Where Kubernetes puts the credentials of a pod's service account.
@@ -51,7 +51,7 @@ def find(
         found = _in_cluster(environ, account) if kubeconfig is None else _from_file(kubeconfig, context)
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{kubeconfig or account}: {error}") from None
-    if urlsplit(found.server).scheme != "https" and not _is_loopback(found.server):
+    if urlsplit(found.server).scheme != "https" and not is_loopback(urlsplit(found.server).hostname or ""):
         raise ConfigurationError(f"{found.server}: only https, or a proxy on this machine's loopback, is spoken to")
     return found
 
@@ -133,11 +133,3 @@ def _reader(path: Path) -> Callable[[], str]:
             raise TemporaryError(f"{path}: {error}") from None
 
     return read
-
-
-def _is_loopback(server: str) -> bool:
-    host = urlsplit(server).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

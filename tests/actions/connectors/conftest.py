@@ -5,7 +5,6 @@ Where one cannot run, its tests are skipped with the reason; with CI=true they f
 
 from __future__ import annotations
 
-import os
 from collections.abc import AsyncIterator, Iterator
 
 import kmock
@@ -15,17 +14,10 @@ from tests.parts import netns as netns_part
 from tests.parts import podman as podman_part
 from tests.parts import postgres as postgres_part
 from tests.parts.cluster import FakeCluster
+from tests.parts.need import need
 from tests.parts.netns import Network
 from tests.parts.podman import Podman
 from tests.parts.postgres import Postgres
-
-
-def need(why_not: str | None) -> None:
-    """Skip what cannot run here; CI has everything, so there it is a failure."""
-    if why_not is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(why_not)
-        pytest.skip(why_not)
 
 
 @pytest.fixture(scope="module")

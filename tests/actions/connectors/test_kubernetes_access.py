@@ -20,7 +20,7 @@ from actions.connectors.kubernetes.access import find
 from actions.connectors.kubernetes.cluster import Cluster
 from actions.connectors.settings import ClusterAccess, ConnectorsSettings
 from schemas.errors import ConfigurationError, TemporaryError
-from tests.actions.connectors.conftest import need
+from tests.parts.need import need
 
 # Any certificate authorities will do.
 AUTHORITIES = Path(certifi.where()).read_text()
