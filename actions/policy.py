@@ -21,9 +21,9 @@ from schemas.control import Control
 from schemas.decision import Check, Decision
 from schemas.envelope import NANOS, Entity, content_id
 from schemas.errors import PermanentError, RefusedError
-from schemas.incident import Incident
+from schemas.incident import Classification, Incident
 
-__all__ = ["Grant", "PolicySettings", "approve", "decide"]
+__all__ = ["Grant", "PolicySettings", "approve", "decide", "explained"]
 
 
 def decide(
@@ -99,6 +99,11 @@ def decide(
             hash="",
         )
     )
+
+
+def explained(decision: Decision, classification: Classification) -> Decision:
+    """Say more of the class in a decision; `classification` differs in nothing that it rests on."""
+    return _seal(decision.model_copy(update={"classification": classification}))
 
 
 def approve(decision: Decision, control: Control, settings: PolicySettings) -> tuple[ActionCommand, ...]:

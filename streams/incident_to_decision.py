@@ -8,27 +8,26 @@ the memory in Redis that the incidents kept here go to.
 An incident is decided about when it looks another, and again when what was decided came to nothing: the action failed
 or expired, a person lifted what held it, or what held it may have passed. Times are event time, as everywhere: what is
 due is looked at before the next record of a later time, or when that time has passed in quiet.
+
+What is remembered is in `streams.kernel`: of each scope (`decide_scopes`), of what the rails count (`decide_rails`),
+of the classes that people gave (`decide_labels`), and when to look again (`agenda`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from pydantic import Field
 
-from actions.autonomy import Reliability, fold
+from actions.autonomy import Reliability
 from actions.catalog import Catalog, load
 from actions.controls import Controls, Scope, as_people_said
-from actions.policy import decide
-from actions.rails import Attempt, RailsSettings, RailsSnapshot
-from actions.rails_store import LOST_AFTER_SECONDS, RailsStore
+from actions.policy import decide, explained
+from actions.rails import RailsSnapshot
+from actions.rails_store import RailsStore
 from actions.settings import PolicySettings
 from actions.undo import counted
-from detectors.classify import recall
-from detectors.counterfactual import counterfactuals
-from detectors.memory import Example, IncidentMemory, features
 from schemas.action import ActionCommand
 from schemas.control import Control
 from schemas.decision import Decision
@@ -37,15 +36,11 @@ from schemas.incident import Incident
 from schemas.outcome import Outcome, Result
 from schemas.topics import ACTIONS, CONTROLS, DECISIONS, INCIDENTS, LEARNING, Topic
 from streams.kernel.base import Emit, Keep, Output, RecordKernel
+from streams.kernel.decide_labels import Labels, SavedLabels, with_counterfactuals
+from streams.kernel.decide_rails import HOUR_NANOS, SavedStorms, Storms, Tally, on_target
+from streams.kernel.decide_scopes import NOT_TRIED, ScopeMemory, Scopes
 from streams.settings import Settings
 from streams.stage import Lane, Stage
-
-HOUR_NANOS = 3600 * NANOS
-# More than the rails allow at one target within the longest window they look back on (3 an hour over 4 hours).
-MAX_ENDINGS = 64
-
-# Incidents that feedback may still come to, newest last. A label that comes after as many others teaches nothing.
-MAX_RECENT = 256
 
 # Between two looks at an incident whose action is held: cool-downs and back-offs last minutes.
 AGAIN_NANOS = 30 * NANOS
@@ -54,7 +49,6 @@ MAX_ASKED = 3
 # A command that expires or is refused again and again says something; more of them would not help.
 MAX_NOT_TRIED = 3
 
-_SUCCESS = frozenset({Result.VERIFIED})
 # What may let an incident go on that was held, or on which less was allowed.
 _LIFTING = frozenset({"resume", "unpin", "lift", "ratify"})
 # Of these checks the failure is no wait: there is nothing to do, or something is being done.
@@ -63,58 +57,14 @@ _IDLE = frozenset({"incident_open", "still_firing", "none_at_work"})
 _CAME_TO_NOTHING = frozenset({Result.REVERTED, Result.FAILED, Result.EXPIRED, Result.REFUSED})
 # What people say that stays in force.
 _STANDING = frozenset({"stop", "resume", "pin", "unpin", "lift", "ratify"})
-_NOT_TRIED = frozenset({Result.EXPIRED, Result.REFUSED})
-
-
-class Ending(Model):
-    """What the rails need of an outcome."""
-
-    id: str
-    action_id: str
-    decision_id: str
-    playbook: str
-    result: Result
-    time_unix_nano: int
-
-
-class ScopeMemory(Model):
-    """What is remembered of one environment/service. Replaced, never mutated."""
-
-    previous_hash: str = ""
-    incident_id: str = ""
-    decided: tuple[str, ...] = ()
-    """What the incident looked like when it was last decided about."""
-    incident: Incident | None = None
-    """Its latest revision, while it is open."""
-    verdict: str = ""
-    """What was decided last."""
-    asked: int = 0
-    """How often a person was asked about it as it looks now."""
-    again_unix_nano: int | None = None
-    """When to look again: something holds what would be done, or nobody has answered."""
-    issued: tuple[Attempt, ...] = ()
-    endings: tuple[Ending, ...] = ()
-    records: dict[str, Reliability] = Field(default_factory=dict)
-
-
-_NO_INCIDENT: dict[str, Any] = {
-    "incident_id": "",
-    "decided": (),
-    "issued": (),
-    "incident": None,
-    "verdict": "",
-    "asked": 0,
-    "again_unix_nano": None,
-}
 
 
 class _Saved(Model):
-    scopes: dict[str, ScopeMemory]
-    opened: dict[str, int]
-    controls: tuple[Control, ...]
+    scopes: dict[str, ScopeMemory] = Field(default_factory=dict)
+    controls: tuple[Control, ...] = ()
     reached_unix_nano: int = 0
-    recent: tuple[Example, ...] = ()
-    examples: tuple[Example, ...] = ()
+    labels: SavedLabels = SavedLabels()
+    storms: SavedStorms = SavedStorms()
 
 
 class Decide(RecordKernel):
@@ -125,15 +75,12 @@ class Decide(RecordKernel):
     def __init__(self, catalog: Catalog, policy: PolicySettings, _partition: int, state: bytes | None = None) -> None:
         self._catalog = catalog
         self._policy = policy
-        saved = _Saved.model_validate_json(state) if state else _Saved(scopes={}, opened={}, controls=())
-        self._scopes: dict[str, ScopeMemory] = {}
-        self._waiting: dict[str, int] = {}  # scope -> when to look at it again
-        for scope, memory in saved.scopes.items():
-            self._put(scope, memory)
-        self._open = dict(saved.opened)  # scope -> when its open incident was opened
+        saved = _Saved.model_validate_json(state) if state else _Saved()
+        self._scopes = Scopes(saved.scopes.items())
+        self._tally = Tally(ending for memory in saved.scopes.values() for ending in memory.endings)
+        self._storms = Storms(policy.rails, saved.storms)
+        self._labels = Labels(saved.labels)
         self._reached = saved.reached_unix_nano
-        self._recent = {example.incident_id: example for example in saved.recent}
-        self._memory = IncidentMemory(saved.examples)
         self._controls = Controls()
         for control in saved.controls:
             self._controls.add(control)
@@ -144,7 +91,7 @@ class Decide(RecordKernel):
             return [*due, *self._consider(record), Keep(record)]
         if isinstance(record, ActionCommand):
             if record.undoes is None:
-                self._note_issued(record.target.scope, [record])
+                self._note_issued(record)
             return due
         if isinstance(record, Outcome):
             return [*due, *self._learn(record)]
@@ -153,37 +100,25 @@ class Decide(RecordKernel):
     @property
     def waits(self) -> bool:
         """Whether the passing of time alone may bring something about."""
-        return bool(self._waiting)
+        return bool(self._scopes.agenda)
 
     def wake(self, quiet_seconds: float) -> list[Output]:
         return self._due(self._reached + int(quiet_seconds * NANOS), reach=False)
 
     def snapshot(self) -> bytes:
-        controls = self._controls.latest()
         saved = _Saved(
-            scopes=self._scopes,
-            opened=self._open,
-            controls=controls,
+            scopes=dict(self._scopes),
+            controls=self._controls.latest(),
             reached_unix_nano=self._reached,
-            recent=tuple(self._recent.values()),
-            examples=self._memory.examples,
+            labels=self._labels.saved,
+            storms=self._storms.saved,
         )
         return saved.model_dump_json().encode()
-
-    def _put(self, scope: str, memory: ScopeMemory) -> None:
-        self._scopes[scope] = memory
-        if memory.again_unix_nano is None:
-            self._waiting.pop(scope, None)
-        else:
-            self._waiting[scope] = memory.again_unix_nano
 
     def _due(self, until: int, *, reach: bool = True) -> list[Output]:
         """Look again at what was held, in the order of time."""
         found: list[Output] = []
-        while True:
-            at, scope = min(((at, scope) for scope, at in self._waiting.items()), default=(until + 1, ""))
-            if at > until:
-                break
+        for at, scope in self._scopes.agenda.until(until):
             found += self._again(scope, at, only_if_other=True)
         if reach:
             self._reached = max(self._reached, until)
@@ -191,73 +126,48 @@ class Decide(RecordKernel):
 
     def _consider(self, revised: Incident) -> list[Output]:
         """Decide anew when the incident looks another: its class, what else it may be, whether it still fires."""
-        incident = self._recognised(revised)
-        memory = self._scopes.get(incident.scope, ScopeMemory())
+        incident = self._labels.recognised(revised)
+        memory = self._scopes[incident.scope].but(environment=incident.environment)
         if incident.status != "open":
-            self._open.pop(incident.scope, None)
-            self._put(incident.scope, memory.model_copy(update=_NO_INCIDENT))
+            self._scopes.put(incident.scope, memory.cleared())
             return []
-        self._open[incident.scope] = incident.opened_unix_nano
+        self._storms.note(incident)
         if incident.id != memory.incident_id:
-            memory = memory.model_copy(update={**_NO_INCIDENT, "incident_id": incident.id})
-        known = _looks(incident) == memory.decided
-        changed = {"incident": incident} if known else {"incident": incident, "asked": 0}
-        self._put(incident.scope, memory.model_copy(update=changed))
-        return [] if known else self._again(incident.scope, incident.updated_unix_nano)
-
-    def _recognised(self, incident: Incident) -> Incident:
-        """Join the class that the rules gave with what labelled incidents of the past say."""
-        vector = features(incident.evidence, incident.changes)
-        self._recent.pop(incident.id, None)
-        self._recent[incident.id] = Example(
-            incident_id=incident.id, label=incident.classification.label, features=vector
-        )
-        if len(self._recent) > MAX_RECENT:
-            del self._recent[next(iter(self._recent))]
-        found = recall(incident.classification, self._memory.resemblance(vector, incident.id))
-        return incident.model_copy(update={"classification": found})
-
-    def _remember(self, feedback: Control) -> None:
-        """Learn the class of an incident from what a person said of it."""
-        example = self._recent.get(feedback.incident_id or "")
-        if example is None:
-            return
-        label = feedback.label or (example.label if feedback.verdict == "true_positive" else None)
-        if feedback.verdict == "false_positive":
-            self._memory.forget(example.incident_id)
-        elif label is not None and label != "unknown":
-            self._memory.add(example.model_copy(update={"label": label, "by": feedback.by}))
+            memory = memory.cleared(incident.id)
+        memory = memory.but(incident=incident)
+        if memory.looks == memory.decided:
+            self._scopes.put(incident.scope, memory)
+            return []
+        self._scopes.put(incident.scope, memory.but(asked=0))
+        return self._again(incident.scope, incident.updated_unix_nano)
 
     def _again(self, scope: str, now: int, *, only_if_other: bool = False) -> list[Output]:
         """Decide about the open incident as it was last seen."""
-        memory = self._scopes.get(scope, ScopeMemory())
+        memory = self._scopes[scope]
         incident = memory.incident
         if incident is None:
             return []
-        decision = self._decide(_with_counterfactuals(incident), memory, now)
+        decision = self._decide(incident, memory, now)
         asked = memory.asked + 1 if decision.verdict == "ask" else 0
-        update: dict[str, Any] = {"again_unix_nano": self._again_at(decision, asked), "asked": asked}
+        memory = memory.but(again_unix_nano=self._again_at(decision, asked), asked=asked)
         if only_if_other and not asked and decision.verdict == memory.verdict:
-            self._put(scope, memory.model_copy(update=update))
+            self._scopes.put(scope, memory)
             return []
-        update |= {"previous_hash": decision.hash, "decided": _looks(incident), "verdict": decision.verdict}
-        self._put(scope, memory.model_copy(update=update))
-        if decision.verdict == "act":
-            self._note_issued(scope, decision.actions)
-        return [Emit(DECISIONS, scope.encode(), decision)]
+        told = explained(decision, with_counterfactuals(incident))
+        memory = memory.but(previous_hash=told.hash, decided=memory.looks, verdict=told.verdict)
+        self._scopes.put(scope, memory.with_issued(told.actions) if told.verdict == "act" else memory)
+        return [Emit(DECISIONS, scope.encode(), told)]
 
     def _again_at(self, decision: Decision, asked: int) -> int | None:
         if 0 < asked < MAX_ASKED:
             return decision.time_unix_nano + int(self._policy.approval_validity_seconds * NANOS)
         return decision.time_unix_nano + AGAIN_NANOS if _held(decision) else None
 
-    def _note_issued(self, scope: str, commands: Iterable[ActionCommand]) -> None:
-        """Remember what was asked for: here at once, and by people when their commands come by."""
-        memory = self._scopes.get(scope, ScopeMemory())
-        issued = {attempt.action_id: attempt for attempt in memory.issued}
-        mine = {c.id: _attempt(c) for c in commands if c.incident_id == memory.incident_id}
-        update = {"issued": tuple((issued | mine).values()), "again_unix_nano": None}
-        self._put(scope, memory.model_copy(update=update if mine else {}))
+    def _note_issued(self, command: ActionCommand) -> None:
+        """Remember what people have let go on, when its command comes by."""
+        scope = self._scopes.with_incident(command.incident_id)
+        if scope is not None:
+            self._scopes.put(scope, self._scopes[scope].with_issued([command]))
 
     def _decide(self, incident: Incident, memory: ScopeMemory, now: int) -> Decision:
         return decide(
@@ -282,48 +192,35 @@ class Decide(RecordKernel):
     def _rails(self, incident: Incident, memory: ScopeMemory, now: int) -> RailsSnapshot:
         limits = self._policy.rails
         playbook = self._catalog.serving(incident)
-        here = Scope(incident.environment, incident.service, playbook.name if playbook else None, incident.id)
-        everywhere = [ending for scope in self._scopes.values() for ending in scope.endings]
-        of_playbook = [ending for ending in everywhere if playbook and ending.playbook == playbook.name]
+        name = playbook.name if playbook else None
+        here = Scope(incident.environment, incident.service, name, incident.id)
+        broken, known = self._scopes.broken(incident.environment)
+        budget_begins = now - int(limits.budget_window_seconds * NANOS)
         return RailsSnapshot(
-            actions_last_hour=_tried_since(everywhere, now - HOUR_NANOS),
-            broken_services=len(self._open),
-            known_services=len(self._scopes.keys() | self._open.keys()),
-            storm_until_unix_nano=self._storm_until(limits),
+            actions_last_hour=self._tally.tried_since(now - HOUR_NANOS),
+            broken_services=broken,
+            known_services=known,
+            storm_until_unix_nano=self._storms.until_unix_nano,
             stops=self._controls.stops(here),
             pin=self._controls.pin(here),
-            target_actions_last_hour=_tried_since(memory.endings, now - HOUR_NANOS),
-            attempts=tuple(_with_results(memory)),
-            playbook_failures_in_window=_streaks(of_playbook, limits, now)["failures_in_window"],
-            **_streaks(memory.endings, limits, now),
+            attempts=tuple(memory.attempts()),
+            playbook_failures_in_window=self._tally.failed_since(name, budget_begins) if name else 0,
+            **on_target(memory.endings, limits, now),
         )
-
-    def _storm_until(self, limits: RailsSettings) -> int | None:
-        """Find when the newest storm is over: many incidents opened within a short time."""
-        times = sorted(self._open.values())
-        window, many = int(limits.storm_window_seconds * NANOS), limits.storm_incidents
-        storms = [last for first, last in zip(times, times[many - 1 :], strict=False) if last - first <= window]
-        return storms[-1] + int(limits.storm_cooldown_seconds * NANOS) if storms else None
 
     def _learn(self, told: Outcome) -> list[Output]:
         outcome = counted(told)
         if outcome is None:
             return []
         scope = outcome.target.scope
-        memory = self._scopes.get(scope, ScopeMemory())
-        if any(ending.id == outcome.id for ending in memory.endings):
+        before = self._scopes[scope]
+        if any(ending.id == outcome.id for ending in before.endings):
             return []
-        record = memory.records.get(
-            outcome.playbook,
-            Reliability(
-                environment=outcome.target.environment, service=outcome.target.service, playbook=outcome.playbook
-            ),
-        )
-        update = {
-            "endings": (*memory.endings, _ending(outcome))[-MAX_ENDINGS:],
-            "records": {**memory.records, outcome.playbook: fold(record, told)},
-        }
-        self._put(scope, memory.model_copy(update=update))
+        after = before.but(environment=outcome.target.environment).with_ending(outcome, told)
+        self._scopes.put(scope, after)
+        self._tally.add(after.endings[-1])
+        for forgotten in before.endings[: len(before.endings) + 1 - len(after.endings)]:
+            self._tally.remove(forgotten)
         return self._go_on(told)
 
     def _go_on(self, told: Outcome) -> list[Output]:
@@ -332,34 +229,33 @@ class Decide(RecordKernel):
         memory = self._scopes[scope]
         if told.undoes or told.incident_id != memory.incident_id or told.result not in _CAME_TO_NOTHING:
             return []
-        not_tried = [e for e in memory.endings if e.action_id == told.action_id and e.result in _NOT_TRIED]
+        not_tried = [e for e in memory.endings if e.action_id == told.action_id and e.result in NOT_TRIED]
         if len(not_tried) > MAX_NOT_TRIED or (told.result is Result.REFUSED and told.escalate):
             return []
         if told.result is not Result.REFUSED:
             return self._again(scope, self._reached)
         # What refused it has to pass first.
-        update = {"verdict": "", "again_unix_nano": self._reached + AGAIN_NANOS}
-        self._put(scope, memory.model_copy(update=update))
+        self._scopes.put(scope, memory.but(verdict="", again_unix_nano=self._reached + AGAIN_NANOS))
         return []
 
     def _hear(self, control: Control) -> list[Output]:
         if control.kind == "feedback":
-            self._remember(control)
+            self._labels.hear(control)
         if control.kind in _STANDING:
             self._controls.add(control)
         if control.kind == "reject":
             self._answered(control)
         if control.kind not in _LIFTING:
             return []
-        lifted = [scope for scope, memory in self._scopes.items() if _may_go_on(control, memory)]
+        # Acted on or asked about, it goes on already.
+        lifted = [s for s in self._scopes.concerned(control) if self._scopes[s].verdict not in {"act", "ask"}]
         return [output for scope in lifted for output in self._again(scope, self._reached, only_if_other=True)]
 
     def _answered(self, control: Control) -> None:
         """Ask no more about what a person has rejected, as it looks now."""
-        for scope, memory in self._scopes.items():
-            if memory.incident_id and memory.incident_id == control.incident_id and memory.verdict == "ask":
-                self._put(scope, memory.model_copy(update={"again_unix_nano": None}))
-                return
+        scope = self._scopes.with_incident(control.incident_id or "")
+        if scope is not None and self._scopes[scope].verdict == "ask":
+            self._scopes.put(scope, self._scopes[scope].but(again_unix_nano=None))
 
 
 def stage(settings: Settings, rails: RailsStore) -> Stage:
@@ -389,81 +285,3 @@ def _held(decision: Decision) -> bool:
     """Whether a rail that waits stands between what was decided and what would be."""
     idle = any(check.name in _IDLE and not check.passed for check in decision.checks)
     return decision.verdict == "observe" and decision.tier != "observe" and not idle
-
-
-def _may_go_on(control: Control, memory: ScopeMemory) -> bool:
-    """Whether what a person lifts may concern the open incident; of its playbook only the policy knows."""
-    incident = memory.incident
-    if incident is None or memory.verdict in {"act", "ask"}:  # it goes on already
-        return False
-    of = Scope.of(control)._replace(playbook=None)
-    return of.covers(Scope(incident.environment, incident.service, None, incident.id))
-
-
-def _with_counterfactuals(incident: Incident) -> Incident:
-    told = counterfactuals(incident.evidence, incident.changes) if incident.classification.rules else ()
-    found = incident.classification.model_copy(update={"counterfactuals": told})
-    return incident.model_copy(update={"classification": found})
-
-
-def _looks(incident: Incident) -> tuple[str, ...]:
-    found = incident.classification
-    return (found.label, "fires" if incident.active_subjects else "calm", *found.prediction_set)
-
-
-def _attempt(command: ActionCommand) -> Attempt:
-    within = command.verification.within_seconds
-    return Attempt(
-        playbook=command.playbook,
-        playbook_version=command.playbook_version,
-        step=command.step,
-        action_id=command.id,
-        decision_id=command.decision_id,
-        until_unix_nano=command.expires_unix_nano + int((within + LOST_AFTER_SECONDS) * NANOS),
-    )
-
-
-def _with_results(memory: ScopeMemory) -> Iterable[Attempt]:
-    """Give what was asked for on behalf of the incident, each with its result of the same decision, if any."""
-    ended = {(ending.action_id, ending.decision_id): ending.result for ending in memory.endings}
-    # Taken back by a person, which is a decision of its own.
-    reverted = {ending.action_id for ending in memory.endings if ending.result is Result.REVERTED}
-    for attempt in memory.issued:
-        result = ended.get((attempt.action_id, attempt.decision_id))
-        undone = attempt.action_id in reverted
-        yield attempt.model_copy(update={"result": Result.REVERTED if undone else result})
-
-
-def _ending(outcome: Outcome) -> Ending:
-    return Ending(
-        id=outcome.id,
-        action_id=outcome.action_id,
-        decision_id=outcome.decision_id,
-        playbook=outcome.playbook,
-        result=outcome.result,
-        time_unix_nano=outcome.timing.finished_unix_nano,
-    )
-
-
-def _tried(endings: Iterable[Ending]) -> list[Ending]:
-    return [ending for ending in endings if ending.result not in _NOT_TRIED]
-
-
-def _tried_since(endings: Iterable[Ending], since: int) -> int:
-    return sum(ending.time_unix_nano >= since for ending in _tried(endings))
-
-
-def _streaks(endings: Iterable[Ending], limits: RailsSettings, now: int) -> dict[str, int | None]:
-    """Count successes and failures, newest last."""
-    tried = sorted(_tried(endings), key=lambda ending: ending.time_unix_nano)
-    good = [ending for ending in tried if ending.result in _SUCCESS]
-    bad = [ending for ending in tried if ending.result not in _SUCCESS]
-    last_good = good[-1].time_unix_nano if good else None
-    budget, recurrence = (int(s * NANOS) for s in (limits.budget_window_seconds, limits.recurrence_window_seconds))
-    return {
-        "last_success_unix_nano": last_good,
-        "last_failure_unix_nano": bad[-1].time_unix_nano if bad else None,
-        "consecutive_failures": sum(ending.time_unix_nano > (last_good or 0) for ending in bad),
-        "failures_in_window": sum(ending.time_unix_nano >= now - budget for ending in bad),
-        "successes_in_window": sum(ending.time_unix_nano >= now - recurrence for ending in good),
-    }

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from actions.catalog import load
 from actions.settings import Grant, PolicySettings
 from schemas.action import ActionCommand
 from schemas.control import Control, ControlKind
@@ -22,14 +21,14 @@ from streams.embedded import EmbeddedValkey
 from streams.incident_to_decision import Decide
 from streams.kernel.base import Emit, Keep, Output, RecordKernel
 from streams.outcome_to_lesson import Learn, Lessons
-from tests.actions.builders import AUTONOMOUS, REGRESSION, T0, command, incident, seconds
+from tests.actions.builders import AUTONOMOUS, REGRESSION, T0, command, incident, seconds, shipped
 from tests.streams.arc import batch
 
 ASKING = PolicySettings(grants=(Grant(environment="demo", playbook="rollback-*", tier="approve"),))
 
 
 def decide(policy: PolicySettings = AUTONOMOUS, state: bytes | None = None) -> Decide:
-    return Decide(load(), policy, 0, state)
+    return Decide(shipped(), policy, 0, state)
 
 
 def take(kernel: RecordKernel, topic: Topic, *records: Any) -> list[Any]:
