@@ -61,6 +61,10 @@ class Topology:
             known = self._reach[service] = _walk(service, self._called)
         return known
 
+    def knows(self, service: str) -> bool:
+        """Whether anything is known of whom a service calls, or of who calls it."""
+        return service in self._called or service in self._callers
+
     def dependants(self, service: str) -> Mapping[str, int]:
         """Return what depends on a service, each with the number of calls between, at most `MAX_HOPS`."""
         return _walk(service, self._callers)

@@ -6,6 +6,7 @@ state. Anyone may subscribe: this is the topic that consumers of ReflexArc read 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -98,6 +99,10 @@ class Incident(Record):
     services: tuple[Name, ...] = Field(
         default=(), description="services whose signals it holds: its own first, then those that depend on it"
     )
+    services_because: tuple[str, ...] = Field(default=(), description="why the signals of each other service are here")
+    acknowledged_by: tuple[Name, ...] = Field(
+        default=(), description="who looks after alerts of it, as other systems have it"
+    )
     title: str
     classification: Classification = Classification()
     root_causes: tuple[RootCause, ...] = ()
@@ -113,13 +118,18 @@ class Incident(Record):
 
     @property
     def evidence(self) -> tuple[Signal, ...]:
-        """What its class rests on: the symptoms of its own service, not those of services that depend on it."""
-        return tuple(s for s in self.signals if s.kind != "change" and s.entity.service == self.service)
+        """What its class rests on: symptoms of its own service, not of those that depend on it, nor what is muted."""
+        return heard([s for s in self.signals if s.kind != "change" and s.entity.service == self.service])
 
     @property
     def changes(self) -> tuple[Signal, ...]:
         """The changes before it."""
         return tuple(s for s in self.signals if s.kind == "change")
+
+
+def heard(signals: Sequence[Signal]) -> tuple[Signal, ...]:
+    """Leave out what is muted; where that is everything, the last word on what it was stays with all of them."""
+    return tuple(signal for signal in signals if not signal.muted) or tuple(signals)
 
 
 def incident_id(scope: str, onset_unix_nano: int, split_from: str | None = None) -> str:

@@ -91,3 +91,9 @@ class Alert(Record):
     summary: Annotated[str, StringConstraints(max_length=4096)] = ""
     resource: Attributes
     labels: Annotated[dict[str, str], Field(max_length=50)] = Field(default_factory=dict)
+    suppressed_by: Annotated[tuple[Name, ...], Field(max_length=16)] = Field(
+        default=(), description="silences and inhibitions of the source that hold it back, in words"
+    )
+    acknowledged_by: Annotated[str, StringConstraints(max_length=1024)] = Field(
+        default="", description="who has told the source that they look after it"
+    )

@@ -56,7 +56,17 @@ class Signal(Record):
     detector: str
     model_version: str
     reasons: tuple[str, ...] = Field(description="in words and numbers, strongest first")
+    suppressed_by: tuple[Name, ...] = Field(
+        default=(), description="of an alert: silences and inhibitions of its source that hold it back"
+    )
+    inhibited_by: Name | None = Field(default=None, description="the rule of inhibition here that holds it back")
+    acknowledged_by: str = Field(default="", description="of an alert: who looks after it")
     origin: Origin | None = None
+
+    @property
+    def muted(self) -> bool:
+        """Whether people have decided not to be told of it: context, which opens no incident and bears nothing out."""
+        return bool(self.suppressed_by) or self.inhibited_by is not None
 
     @property
     def witness(self) -> tuple[str | None, SignalKind, str]:

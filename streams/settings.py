@@ -115,6 +115,17 @@ class DetectSettings(Group):
     """A series that stays abnormal for this long has a new normal; that is no recovery, and is said so."""
 
 
+class InhibitSettings(Group):
+    """A rule of inhibition, as Alertmanager has them: what follows from something that fires opens no incident."""
+
+    source_matchers: Annotated[tuple[str, ...], Field(min_length=1)]
+    """What inhibits while it fires: `name="value"`, `!=`, `=~` or `!~` on labels and attributes of signals."""
+    target_matchers: Annotated[tuple[str, ...], Field(min_length=1)]
+    """What is inhibited."""
+    equal: tuple[str, ...] = ()
+    """Labels that both must share."""
+
+
 class CorrelateSettings(Group):
     """The correlate stage."""
 
@@ -130,6 +141,10 @@ class CorrelateSettings(Group):
     """What begins in a service within this long after the incident of one that it depends on is an effect of that."""
     split_after_seconds: Seconds = 60
     """Effects that outlast their cause by this long are an incident of their own."""
+    learn_links: bool = True
+    """Join services of which no call is known when their troubles coincide more often than chance would have it."""
+    inhibit: tuple[InhibitSettings, ...] = ()
+    """What is not worth an incident of its own while something else fires."""
     change_window_seconds: Seconds = 600
     """A change is a candidate cause of what begins within this long after it."""
     resolve_after_seconds: Annotated[float, Field(ge=0)] = 10.0

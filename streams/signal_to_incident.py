@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable
 from time import monotonic
 
+from detectors.inhibition import Rule, matcher
 from detectors.severity import Context
 from detectors.topology import Calls, parse
 from schemas.envelope import NANOS
@@ -20,7 +21,7 @@ from schemas.topics import INCIDENTS, SIGNALS, Topic
 from streams.kernel.base import Emit, Output, RecordKernel
 from streams.kernel.correlate import Correlator, CorrelatorState
 from streams.kernel.grouping import CorrelateRules
-from streams.settings import CorrelateSettings, Settings
+from streams.settings import CorrelateSettings, InhibitSettings, Settings
 from streams.stage import Lane, Stage
 
 log = logging.getLogger(__name__)
@@ -112,7 +113,12 @@ def calls_of(settings: CorrelateSettings) -> Calls:
 
 
 def rules_of(settings: CorrelateSettings) -> CorrelateRules:
-    """Return the settings as the kernel has them."""
+    """Return the settings as the kernel has them.
+
+    Raises:
+        ConfigurationError: a matcher of a rule of inhibition is none.
+
+    """
     return CorrelateRules(
         group_wait=int(settings.group_wait_seconds * NANOS),
         group_interval=int(settings.group_interval_seconds * NANOS),
@@ -123,6 +129,8 @@ def rules_of(settings: CorrelateSettings) -> CorrelateRules:
         recurrence_window=int(settings.recurrence_seconds * NANOS),
         join_window=int(settings.join_within_seconds * NANOS),
         split_after=int(settings.split_after_seconds * NANOS),
+        learn_links=settings.learn_links,
+        inhibit=tuple(_rule(one) for one in settings.inhibit),
         context=Context(
             critical=settings.critical_services,
             minor=settings.minor_services,
@@ -130,6 +138,11 @@ def rules_of(settings: CorrelateSettings) -> CorrelateRules:
             wide=settings.wide_instances,
         ),
     )
+
+
+def _rule(settings: InhibitSettings) -> Rule:
+    sources, targets = (tuple(map(matcher, said)) for said in (settings.source_matchers, settings.target_matchers))
+    return Rule(sources, targets, settings.equal)
 
 
 def _emits(incidents: list[Incident]) -> list[Output]:

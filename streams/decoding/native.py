@@ -116,6 +116,8 @@ class AlertRow(msgspec.Struct, gc=False, kw_only=True):
     time_unix_nano: Time
     summary: Annotated[str, Meta(max_length=4096)] = ""
     labels: Annotated[dict[str, str], Meta(max_length=50)] = {}
+    suppressed_by: Annotated[tuple[Name, ...], Meta(max_length=16)] = ()
+    acknowledged_by: Annotated[str, Meta(max_length=1024)] = ""
 
 
 class ExtendedAlert(AlertRow, gc=False, kw_only=True):

@@ -21,9 +21,14 @@ depend on how the sources interleaved. The rules, of which `streams.kernel.group
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
 from operator import itemgetter
 
+from pydantic import Field
+
+from detectors.coincidence import WINDOW, Coincided, Coincidences
+from detectors.inhibition import Inhibitions
 from detectors.topology import Calls, Topology
 from schemas.envelope import NANOS, Model
 from schemas.incident import Incident
@@ -31,6 +36,9 @@ from schemas.signal import Progress, Signal
 from streams.kernel.grouping import (
     CorrelateRules,
     Scope,
+    Ties,
+    calmed,
+    departed,
     ended,
     former,
     has_grown,
@@ -38,10 +46,12 @@ from streams.kernel.grouping import (
     is_news,
     onset,
     opens_at,
+    own_trouble,
     parted,
     revision,
     says_the_same,
     with_change,
+    with_inhibition,
     with_member,
     with_signal,
 )
@@ -68,6 +78,7 @@ class CorrelatorState(Model):
     released: int
     late: int
     calls: tuple[tuple[str, str], ...] = ()
+    coincidences: dict[str, Coincided] = Field(default_factory=dict)
 
 
 class Correlator:
@@ -77,12 +88,18 @@ class Correlator:
         """Begin where `state` ended; `calls` is which services each service is known to call."""
         self.rules = rules
         self._topology = Topology(calls, state.calls if state else ())
+        self._coincidences = Coincidences(state.coincidences if state else None)
         self.late = state.late if state else 0
         self._scopes: dict[str, Scope] = dict(state.scopes) if state else {}
         self._taken: dict[str, int] = dict(state.taken) if state else {}
         self._released = state.released if state else 0
         self._swept = 0
         self._watermarks = Watermarks(state.reached, set(state.idle)) if state else Watermarks()
+        firing = {subject: signal for scope in self._scopes.values() for subject, signal in scope.active.items()}
+        self._inhibitions = Inhibitions(rules.inhibit, firing.values())
+        # The rules may be others than they were when this was saved.
+        for name in self._inhibit({subject: signal.entity.scope for subject, signal in sorted(firing.items())}):
+            self._scopes[name] = self._scopes[name].model_copy(update={"due": self._released})
         self._timers = [(scope.due, name) for name, scope in self._scopes.items() if scope.due is not None]
         heapify(self._timers)
         self._waiting: EventTimeBuffer[Signal] = EventTimeBuffer()
@@ -105,6 +122,7 @@ class Correlator:
             released=self._released,
             late=self.late,
             calls=tuple(self._topology.learnt),
+            coincidences=self._coincidences.state,
         )
 
     def take(self, record: Signal | Progress) -> list[Incident]:
@@ -182,14 +200,47 @@ class Correlator:
         peer = signal.attributes.get(PEER)
         if isinstance(peer, str):
             self._topology.learn(signal.entity.service, peer)
+        if signal.kind == "change":
+            return self._change(signal, own, now)
+        others = self._inhibit(self._inhibitions.turn(signal))
+        signal = signal.model_copy(update={"inhibited_by": self._inhibitions.by(signal.subject)})
         name = self._leader(own)
-        if signal.kind != "change":
-            return self._settle(name, with_signal(self._scopes.get(name, Scope()), signal, name), now)
-        scope = with_change(self._scopes.get(own, Scope()), signal, now, self.rules)
-        if name == own:
-            return self._settle(name, scope, now)
+        revisions = self._hold(with_signal(self._scopes.get(name, Scope()), signal, name), name, own, now)
+        for other in others:
+            lead = self._leader(other)  # settling one may have moved the next
+            if lead in self._scopes:
+                revisions += self._settle(lead, self._scopes[lead], now)
+        return revisions
+
+    def _change(self, change: Signal, own: str, now: int) -> list[Incident]:
+        scope = with_change(self._scopes.get(own, Scope()), change, now, self.rules)
+        if self._leader(own) == own:
+            return self._settle(own, scope, now)
         self._scopes[own] = scope
         return []
+
+    def _inhibit(self, subjects: Mapping[str, str]) -> list[str]:
+        """Mark subjects, given with their scopes, as muted by a rule or not; returns the scopes that look another."""
+        touched: dict[str, None] = {}
+        for subject, own in subjects.items():
+            name = self._leader(own)
+            before = self._scopes.get(name, Scope())
+            scope = with_inhibition(before, subject, self._inhibitions.by(subject))
+            if scope is not before:
+                self._put(name, scope)
+                touched[name] = None
+        return list(touched)
+
+    def _hold(self, scope: Scope, name: str, own: str, now: int) -> list[Incident]:
+        """Settle the scope that a signal of `own` went to; part the two if it is trouble since a change of its own."""
+        incident, member = scope.incident, self._scopes.get(own, Scope())
+        trouble = [] if name == own else own_trouble(scope, own, member, self.rules)
+        if incident is None or not trouble:
+            return self._settle(name, scope, now)
+        # What it felt before stays told there; here it only fires on.
+        alone = parted(scope, own, member, incident.id).model_copy(update={"evidence": {s.id: s for s in trouble}})
+        self._put(own, alone)
+        return [*self._settle(name, departed(scope, own, trouble), now), *self._settle(own, self._scopes[own], now)]
 
     def _leader(self, name: str) -> str:
         """Find the scope whose incident holds the signals of a scope: mostly that itself."""
@@ -198,11 +249,11 @@ class Correlator:
 
     def _settle(self, name: str, scope: Scope, now: int) -> list[Incident]:
         """Bring a scope's incident in line with its signals, and set the timer for what has to wait."""
-        cause = self._cause(name, scope)
+        cause = self._cause(name, scope, now)
         if cause is not None:
             return self._join(name, scope, cause, now)
         scope, alone = self._split(name, scope, now)
-        scope = self._open_or_revise(name, scope, now) if scope.active else self._calm(name, scope, now)
+        scope = self._open_or_revise(name, scope, now) if scope.loud else self._calm(name, scope, now)
         if scope.alone_since is not None and scope.due is not None:
             scope = scope.model_copy(update={"due": min(scope.due, scope.alone_since + self.rules.split_after)})
         before = self._scopes.get(name)
@@ -212,10 +263,11 @@ class Correlator:
         if revised is not None and (before is None or before.incident != revised):
             revisions.append(revised)
             if revised.status == "resolved":
-                self._put(name, Scope(changes=scope.changes, former=former(revised)))
+                self._put(name, calmed(scope, name, former(revised)))
                 for member in scope.members:
-                    self._put(member, self._scopes[member].model_copy(update={"follows": None}))
+                    self._put(member, parted(scope, member, self._scopes[member], revised.id))
             elif before is None or before.incident is None:
+                self._note(name, revised.onset_unix_nano)
                 revisions += self._gather(name, now)
         for member in alone:
             if self._scopes[member].follows is None:  # or it has just joined one of the others
@@ -230,31 +282,57 @@ class Correlator:
         if scope.due is not None:
             heappush(self._timers, (scope.due, name))
 
-    def _cause(self, name: str, scope: Scope) -> Incident | None:
+    def _cause(self, name: str, scope: Scope, now: int) -> Incident | None:
         """Find the open incident that this scope feels the effects of: the nearest, then the earliest."""
-        environment, _, service = name.partition("/")
-        reach = self._topology.reach(service)
-        if not reach or not scope.active or has_own_cause(scope, self.rules):
+        if not scope.loud or has_own_cause(scope, self.rules):
             return None
+        environment, _, service = name.partition("/")
         began = onset(scope)
         found: list[tuple[int, int, str, Incident]] = []
-        for called, calls in reach.items():
+        for called, calls in self._topology.reach(service).items():
             lead = self._leader(f"{environment}/{called}")
-            held = self._scopes.get(lead)
-            incident = None if held is None or lead == name or not held.fires(lead) else held.incident
-            if incident is None or incident.id == scope.split_from:
+            incident = self._leads(lead, name, scope)
+            if incident is None:
                 continue
-            since = began - incident.onset_unix_nano
             mutual = service in self._topology.reach(incident.service)
             if mutual and (incident.onset_unix_nano, lead) > (began, name):
                 continue
-            if -SOONER_NANOS <= since <= self.rules.join_window:
+            if -SOONER_NANOS <= began - incident.onset_unix_nano <= self.rules.join_window:
                 found.append((calls, incident.onset_unix_nano, lead, incident))
+        for other in self._linked(name, now):
+            incident = self._leads(other, name, scope)
+            if incident is None:
+                continue
+            # Nothing says which of the two breaks the other: the one that began first leads.
+            first, since = incident.onset_unix_nano, began - incident.onset_unix_nano
+            if since <= WINDOW and (first, other) <= (began, name):
+                found.append((1, first, other, incident))
         return min(found, key=itemgetter(0, 1, 2))[3] if found else None
+
+    def _leads(self, lead: str, name: str, scope: Scope) -> Incident | None:
+        """Return the open incident of another scope, if something of that itself fires and this may join it."""
+        held = self._scopes.get(lead)
+        incident = None if held is None or lead == name or not held.fires(lead) else held.incident
+        return None if incident is None or incident.id == scope.split_from else incident
+
+    def _linked(self, name: str, now: int) -> list[str]:
+        """Name the scopes whose troubles keep coinciding with those of one: only where nothing better is known."""
+        environment, _, service = name.partition("/")
+        if not self.rules.learn_links or self._topology.knows(service):
+            return []
+        others = self._coincidences.links(environment, service, now)
+        return [f"{environment}/{other}" for other in others if not self._topology.knows(other)]
+
+    def _note(self, name: str, began: int) -> None:
+        if self.rules.learn_links:
+            environment, _, service = name.partition("/")
+            self._coincidences.note(environment, service, began)
 
     def _join(self, name: str, scope: Scope, cause: Incident, now: int) -> list[Incident]:
         """Give everything that a scope holds to the scope of its cause."""
         lead = cause.scope
+        if scope.incident is None:
+            self._note(name, onset(scope))
         merged = [] if scope.incident is None else [ended(scope.incident, now, merged_into=cause.id)]
         for member in scope.members:
             self._put(member, self._scopes[member].model_copy(update={"follows": lead}))
@@ -265,10 +343,10 @@ class Correlator:
         """Let what depends on a scope whose incident has just been opened join it."""
         environment, _, service = name.partition("/")
         found: list[Incident] = []
-        for dependant in self._topology.dependants(service):
-            other = f"{environment}/{dependant}"
+        dependants = [f"{environment}/{dependant}" for dependant in self._topology.dependants(service)]
+        for other in [*dependants, *self._linked(name, now)]:
             scope = self._scopes.get(other)
-            if scope is not None and self._cause(other, scope) is not None:
+            if scope is not None and self._cause(other, scope, now) is not None:
                 found += self._settle(other, scope, now)
         return found
 
@@ -276,15 +354,17 @@ class Correlator:
         """Part with members whose signals outlast the cause; returns what is left, and the members that still fire."""
         if scope.incident is None or not scope.members:
             return scope, ()
-        if scope.fires(name) or not scope.active:
+        if scope.fires(name) or not scope.loud:
             return scope.model_copy(update={"alone_since": None}), ()
         since = now if scope.alone_since is None else scope.alone_since
         if now < since + self.rules.split_after:
             return scope.model_copy(update={"alone_since": since}), ()
         for member in scope.members:
             self._put(member, parted(scope, member, self._scopes[member], scope.incident.id))
-        alone = tuple(member for member in scope.members if member in self._scopes and self._scopes[member].active)
-        return scope.model_copy(update={"active": {}, "members": (), "alone_since": None, "due": None}), alone
+        alone = tuple(member for member in scope.members if member in self._scopes and self._scopes[member].loud)
+        active = {subject: signal for subject, signal in scope.active.items() if signal.entity.scope == name}
+        left = {"active": active, "members": (), "alone_since": None, "due": None}
+        return scope.model_copy(update=left), alone
 
     def _open_or_revise(self, name: str, scope: Scope, now: int) -> Scope:
         if scope.incident is None:
@@ -301,18 +381,18 @@ class Correlator:
         repeat_at = current.updated_unix_nano + self.rules.repeat_interval
         if says_the_same(current, revised) and now < repeat_at:
             return scope.model_copy(update={"due": repeat_at})
-        if now < may_at and not is_news(current, revised):
+        if now < may_at and not scope.urgent and not is_news(current, revised):
             return scope.model_copy(update={"due": may_at})
         return self._with_revision(scope, revised)
 
     def _with_revision(self, scope: Scope, revised: Incident) -> Scope:
         repeat_at = revised.updated_unix_nano + self.rules.repeat_interval
-        return scope.model_copy(update={"incident": revised, "due": repeat_at})
+        return scope.model_copy(update={"incident": revised, "due": repeat_at, "urgent": False})
 
     def _calm(self, name: str, scope: Scope, now: int) -> Scope:
         """Nothing fires: forget what never became an incident, resolve what did once the calm has lasted."""
         if scope.incident is None:
-            return Scope(changes=scope.changes, former=scope.former)
+            return calmed(scope, name, scope.former)
         if scope.incident.active_subjects:
             # The first revision that says "nothing fires" goes out at once: people wait for it.
             revised = self._revision(name, scope, now)
@@ -322,5 +402,9 @@ class Correlator:
         return scope.model_copy(update={"incident": ended(scope.incident, now), "due": None})
 
     def _revision(self, name: str, scope: Scope, now: int) -> Incident:
-        calls = self._topology.dependants(name.partition("/")[2]) if scope.members else {}
-        return revision(name, scope, now, self.rules, calls)
+        if not scope.members:
+            return revision(name, scope, now, self.rules, Ties())
+        environment, _, service = name.partition("/")
+        others = (member.partition("/")[2] for member in scope.members)
+        links = {o: self._coincidences.times(environment, service, o) for o in others if not self._topology.knows(o)}
+        return revision(name, scope, now, self.rules, Ties(self._topology.dependants(service), links))

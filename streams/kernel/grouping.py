@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pydantic import Field
 
 from detectors.classify import classify
+from detectors.inhibition import Rule
 from detectors.root_cause import rank_causes
 from detectors.severity import Context, assess
 from schemas.envelope import NANOS, Model
-from schemas.incident import Classification, Incident, incident_id
+from schemas.incident import Classification, Incident, heard, incident_id
 from schemas.signal import Signal
 
 # What one incident record carries, and what one scope remembers: a storm must not grow either without bound.
@@ -38,6 +39,26 @@ class CorrelateRules:
     join_window: int = 600 * NANOS
     split_after: int = 60 * NANOS
     context: Context = field(default_factory=Context)
+    inhibit: tuple[Rule, ...] = ()
+    learn_links: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Ties:
+    """Why the signals of other services are held with those of one."""
+
+    calls: Mapping[str, int] = field(default_factory=dict)
+    """How many calls away each is that depends on it."""
+    links: Mapping[str, int] = field(default_factory=dict)
+    """How often the troubles of each began with its own; only of those of which no call is known."""
+
+    def why(self, other: str, service: str) -> str:
+        """Say why the signals of another service are held with those of one."""
+        if other in self.calls:
+            return f"{other} depends on {service}, {self.calls[other]} call{'s' * (self.calls[other] > 1)} away"
+        if self.links.get(other):
+            return f"{other}: {self.links[other]} times its troubles and those of {service} began together"
+        return f"{other} came along with one of these"
 
 
 class Former(Model):
@@ -57,6 +78,7 @@ class Scope(Model):
     evidence: dict[str, Signal] = Field(default_factory=dict)
     joined: int = 0
     judged: int | None = Field(default=None, description="signals joined when last judged; None: judge at once")
+    urgent: bool = Field(default=False, description="another incident holds some of this now: no interval may hide it")
     incident: Incident | None = None
     former: Former | None = None
     due: int | None = None
@@ -67,7 +89,12 @@ class Scope(Model):
 
     def fires(self, name: str) -> bool:
         """Whether something of its own does, and not of its members only. `name` is its own."""
-        return any(signal.entity.scope == name for signal in self.active.values())
+        return any(signal.entity.scope == name for signal in self.loud)
+
+    @property
+    def loud(self) -> list[Signal]:
+        """What fires and is not muted: the rest is context, and neither opens an incident nor keeps it open."""
+        return [signal for signal in self.active.values() if not signal.muted]
 
 
 def with_change(scope: Scope, change: Signal, now: int, rules: CorrelateRules) -> Scope:
@@ -85,12 +112,42 @@ def with_signal(scope: Scope, signal: Signal, name: str) -> Scope:
     if signal.state != "firing":
         active = {subject: s for subject, s in scope.active.items() if subject != signal.subject}
         return scope.model_copy(update={"active": active})
+    before = scope.active.get(signal.subject)
+    if before is not None and before.onset_unix_nano == signal.onset_unix_nano:
+        return _retold(scope, before, signal)
     return scope.model_copy(
         update={
             "active": {**scope.active, signal.subject: signal},
             "evidence": strongest({**scope.evidence, signal.id: signal}, name),
             "joined": scope.joined + 1,
         }
+    )
+
+
+def with_inhibition(scope: Scope, subject: str, rule: str | None) -> Scope:
+    """Note that a rule of inhibition mutes a subject that fires, or that none does any more."""
+    before = scope.active.get(subject)
+    if before is None or before.inhibited_by == rule:
+        return scope
+    return _retold(scope, before, before.model_copy(update={"inhibited_by": rule}))
+
+
+def _retold(scope: Scope, before: Signal, signal: Signal) -> Scope:
+    """Put the same firing, of which something else is said now, in the place of what was said before."""
+    evidence = {signal.id if i == before.id else i: signal if i == before.id else s for i, s in scope.evidence.items()}
+    active = {**scope.active, signal.subject: signal}
+    return scope.model_copy(update={"active": active, "evidence": evidence, "judged": None})
+
+
+def calmed(scope: Scope, name: str, former: Former | None) -> Scope:
+    """Return what is left of a scope when its incident is over, or never was: what is muted may fire on."""
+    active = {subject: signal for subject, signal in scope.active.items() if signal.entity.scope == name}
+    return Scope(
+        changes=scope.changes,
+        former=former,
+        active=active,
+        evidence={signal.id: signal for signal in active.values()},
+        joined=len(active),
     )
 
 
@@ -121,14 +178,37 @@ def parted(lead: Scope, name: str, member: Scope, incident: str) -> Scope:
     )
 
 
+def own_trouble(lead: Scope, name: str, member: Scope, rules: CorrelateRules) -> list[Signal]:
+    """Return what fires in a member since a change of its own: where it would open an incident, it is one."""
+    changes = member.changes
+    since = [s for s in lead.loud if s.entity.scope == name and _came_after(s.onset_unix_nano, changes, rules)]
+    return since if len({signal.witness for signal in since}) > 1 else []
+
+
+def departed(lead: Scope, name: str, trouble: Sequence[Signal]) -> Scope:
+    """Take what fires in a member, and its own trouble, out of the scope that it has followed."""
+    theirs = {signal.id for signal in trouble}
+    return lead.model_copy(
+        update={
+            "active": {subject: signal for subject, signal in lead.active.items() if signal.entity.scope != name},
+            "evidence": {i: signal for i, signal in lead.evidence.items() if i not in theirs},
+            "members": tuple(member for member in lead.members if member != name),
+            "judged": None,
+            "urgent": True,
+        }
+    )
+
+
 def onset(scope: Scope) -> int:
     """Event time of the first abnormal evidence."""
-    return scope.incident.onset_unix_nano if scope.incident else min(s.onset_unix_nano for s in scope.evidence.values())
+    if scope.incident is not None:
+        return scope.incident.onset_unix_nano
+    return min(signal.onset_unix_nano for signal in heard(tuple(scope.evidence.values())))
 
 
 def opens_at(scope: Scope, rules: CorrelateRules) -> int:
     """Event time at which this evidence suffices to open an incident."""
-    active = list(scope.active.values())
+    active = scope.loud
     if len({signal.witness for signal in active}) > 1:
         return 0
     if any(s.kind == "alert" for s in active):
@@ -138,14 +218,14 @@ def opens_at(scope: Scope, rules: CorrelateRules) -> int:
 
 def has_own_cause(scope: Scope, rules: CorrelateRules) -> bool:
     """Whether a change of its own came before its trouble: then it is no effect of another's."""
-    began = onset(scope)
-    return any(began - rules.change_window <= change.onset_unix_nano <= began for change in scope.changes)
+    return _came_after(onset(scope), scope.changes, rules)
 
 
-def revision(name: str, scope: Scope, now: int, rules: CorrelateRules, calls: Mapping[str, int]) -> Incident:
-    """Make the next revision of a scope's incident; `calls` is how far away the services of its members are."""
+def revision(name: str, scope: Scope, now: int, rules: CorrelateRules, ties: Ties) -> Incident:
+    """Make the next revision of a scope's incident; `ties` are those of its members' services with its own."""
     signals = sorted(scope.evidence.values(), key=lambda s: (s.time_unix_nano, s.id))
-    own = [signal for signal in signals if signal.entity.scope == name]
+    own = heard([signal for signal in signals if signal.entity.scope == name])
+    loud = heard(signals)
     first, current = own[0], scope.incident
     # A signal may be played before the watermark has reached its time; nothing is known before it is seen.
     at = max(now, *(s.time_unix_nano for s in signals))
@@ -153,9 +233,9 @@ def revision(name: str, scope: Scope, now: int, rules: CorrelateRules, calls: Ma
     # Counted from the onset, not from now: a cause does not cease to be one because its effects last.
     changes = [c for c in scope.changes if c.onset_unix_nano >= began - rules.change_window]
     classification = classify(own, changes)
-    severity, because = assess(name, signals, changes, rules.context)
+    severity, because = assess(name, loud, changes, rules.context)
     former = _recurs(scope.former, own, began, rules)
-    others = dict.fromkeys(signal.entity.service for signal in signals)
+    others = dict.fromkeys(signal.entity.service for signal in loud)
     return Incident(
         id=current.id if current else incident_id(name, began, scope.split_from),
         revision=current.revision + 1 if current else 1,
@@ -171,12 +251,16 @@ def revision(name: str, scope: Scope, now: int, rules: CorrelateRules, calls: Ma
         recurrence_of=former.id if former else None,
         split_from=scope.split_from,
         services=tuple(dict.fromkeys([first.entity.service, *others])),
+        services_because=tuple(
+            ties.why(other, name.partition("/")[2]) for other in others if other != first.entity.service
+        ),
         title=_title(name, own, classification, len(others) - 1),
         classification=classification,
-        root_causes=rank_causes(signals, changes, calls),
+        root_causes=rank_causes(loud, changes, ties.calls),
         signals=tuple(sorted((*changes, *signals), key=lambda s: (s.time_unix_nano, s.id))),
         signal_count=scope.joined,
-        active_subjects=tuple(sorted(scope.active)),
+        active_subjects=tuple(sorted(signal.subject for signal in scope.loud)),
+        acknowledged_by=tuple(sorted({s.acknowledged_by for s in signals if s.acknowledged_by})),
     )
 
 
@@ -227,7 +311,17 @@ def _news(incident: Incident) -> tuple[object, ...]:
 
 
 def _state(incident: Incident) -> tuple[object, ...]:
-    return incident.active_subjects, incident.signal_count, incident.classification, *_news(incident)
+    return (
+        incident.active_subjects,
+        incident.signal_count,
+        incident.acknowledged_by,
+        incident.classification,
+        *_news(incident),
+    )
+
+
+def _came_after(began: int, changes: Sequence[Signal], rules: CorrelateRules) -> bool:
+    return any(began - rules.change_window <= change.onset_unix_nano <= began for change in changes)
 
 
 def _recurs(former: Former | None, signals: Sequence[Signal], began: int, rules: CorrelateRules) -> Former | None:

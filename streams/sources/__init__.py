@@ -10,9 +10,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from schemas.raw import Alert
-from streams.sources import alertmanager, grafana
+from streams.sources import (
+    alertmanager,
+    alertmanager_api,
+    alertmanager_events,
+    cloudwatch,
+    datadog,
+    grafana,
+    pagerduty,
+    sentry,
+)
 
 # (body, headers) -> (record key, alert) pairs; raises RecordError for what the source does not send.
 WebhookParser = Callable[[bytes, Mapping[str, str]], list[tuple[str, Alert]]]
 
-WEBHOOKS: dict[str, WebhookParser] = {"alertmanager": alertmanager.parse, "grafana": grafana.parse}
+WEBHOOKS: dict[str, WebhookParser] = {
+    "alertmanager": alertmanager.parse,
+    "alertmanager-api": alertmanager_api.parse,
+    "alertmanager-events": alertmanager_events.parse,
+    "cloudwatch": cloudwatch.parse,
+    "datadog": datadog.parse,
+    "grafana": grafana.parse,
+    "pagerduty": pagerduty.parse,
+    "sentry": sentry.parse,
+}

@@ -1,7 +1,8 @@
 """Prometheus Alertmanager's webhook (payload version 4) to alerts.
 
 Served by the console as `/webhooks/alertmanager`. One request carries a group; each alert of it has its own status, so
-a group that fires may hold alerts that are resolved. Grafana sends the same shape (`grafana`).
+a group that fires may hold alerts that are resolved. Grafana sends the same shape (`grafana`). What is silenced or
+inhibited is not sent: `alertmanager_events` and `alertmanager_api` tell of that.
 
 | Alertmanager | alert |
 |---|---|
@@ -16,7 +17,7 @@ a group that fires may hold alerts that are resolved. Grafana sends the same sha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
@@ -66,10 +67,11 @@ def parse_group(source: str, body: bytes, *, versions: tuple[str, ...]) -> list[
     group = read_json(_decode, body)
     if group.version not in versions:
         raise RecordError(Rejection.UNKNOWN_VERSION, f"version {group.version[:50]}; known: {', '.join(versions)}")
-    return [_alert(source, item) for item in group.alerts]
+    return [alert_of(source, item) for item in group.alerts]
 
 
-def _alert(source: str, item: AlertItem) -> tuple[str, Alert]:
+def alert_of(source: str, item: AlertItem, *, suppressed_by: Iterable[str] = ()) -> tuple[str, Alert]:
+    """Return one alert of Alertmanager's shape with its record key."""
     labels = clean_labels(item.labels)
     resource = resource_of_labels(labels)
     summary = next((item.annotations[name] for name in _SUMMARIES if item.annotations.get(name)), "")
@@ -83,6 +85,7 @@ def _alert(source: str, item: AlertItem) -> tuple[str, Alert]:
         summary=clean(summary, _MAX_SUMMARY),
         resource=resource,
         labels=labels,
+        suppressed_by=tuple(suppressed_by),
     )
     return key_of(resource), alert
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from detectors.bank import BankSettings
 from schemas.envelope import NANOS, Record
 from schemas.errors import Rejection
+from schemas.signal import Signal
 from schemas.topics import DEAD_LETTERS, RAW_ALERTS, RAW_LOGS, RAW_METRICS, Topic
 from streams.kernel.base import Emit, Kernel, Output
 from streams.kernel.detect import OVERFLOW, DetectRules, MetricDetect
@@ -280,6 +281,31 @@ def test_an_alert_that_flaps_says_so_after_what_its_source_says_also_after_a_res
     assert (said, summary) == ("alertmanager says firing", "5 % of requests fail")
     assert flaps.startswith("flapping: fired 3 times within ")
     assert [len(signal.reasons) for signal in found] == [2, 2, 2, 2, 3, 2]
+
+
+def test_an_alert_is_told_anew_when_people_say_something_of_it() -> None:
+    plain, over = alert(10), alert(20, "resolved")
+    held = plain.model_copy(update={"suppressed_by": ("silence 7f of anna: planned\nreboot",)})
+    other = plain.model_copy(update={"suppressed_by": ("silence 8a",)})  # which of them, is no news
+    mine = plain.model_copy(update={"acknowledged_by": "Anna"})
+    told = [plain, held, held, other, plain, mine, over, alert(30)]
+    found: list[Signal] = []
+    kernel = AlertDetect(RULES, 0)
+    for nth, record in enumerate(told):
+        found += signals(kernel.take(RAW_ALERTS, batch(RAW_ALERTS, [record], first=nth, seconds=100 + nth)))
+        kernel = AlertDetect(RULES, 0, kernel.snapshot())
+    assert [(s.state, s.muted, s.acknowledged_by) for s in found] == [
+        ("firing", False, ""),
+        ("firing", True, ""),
+        ("firing", False, ""),
+        ("firing", False, "Anna"),
+        ("cleared", False, ""),
+        ("firing", False, ""),
+    ]
+    assert len({s.id for s in found}) == len(found)
+    assert {s.onset_unix_nano for s in found[:5]} == {at(10)}
+    assert found[1].reasons[-1] == "held back by silence 7f of anna: planned … reboot"
+    assert found[3].reasons[-1] == "acknowledged by Anna"
 
 
 def test_the_end_of_an_alert_nobody_here_saw_begin_is_passed_on() -> None:
