@@ -55,6 +55,8 @@ class Finding:
     right: str
     why: str
     held: bool
+    # Nothing but what it is for is lost without it.
+    optional: bool = False
 
 
 @dataclass(frozen=True)

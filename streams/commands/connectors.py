@@ -68,5 +68,6 @@ async def _well(name: str, connector: Connector) -> bool:
     if not findings:
         typer.echo("  cannot be told before it is used")
     for item in findings:
-        typer.echo(f"  {'held   ' if item.held else 'MISSING'} {item.right}: {item.why}")
-    return all(item.held for item in findings)
+        missing = "without" if item.optional else "MISSING"
+        typer.echo(f"  {'held   ' if item.held else missing} {item.right}: {item.why}")
+    return all(item.held or item.optional for item in findings)

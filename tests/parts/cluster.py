@@ -19,6 +19,8 @@ import kmock
 import orjson
 from kmock import KubernetesEmulator, KubernetesError, Request
 
+from tests.parts import pod_shell
+
 TOKEN = "token-of-the-executor"
 NAMESPACE = "shop"
 # Where the controllers of Deployments and Rollouts note the hash of a revision, and its number.
@@ -55,6 +57,8 @@ class FakeCluster(KubernetesEmulator):
     node_memory_bytes: int = 4 * 1024**3
     writes: list[Request] = attrs.field(factory=list)
     logs: dict[str, bytes] = attrs.field(factory=dict)
+    # What is `sh` in each container; those that are not named have none.
+    shells: dict[str, tuple[str, ...]] = attrs.field(factory=dict)
     _numbers: Iterator[int] = attrs.field(factory=lambda: count(1))
 
     # What tests do and see.
@@ -117,6 +121,8 @@ class FakeCluster(KubernetesEmulator):
         what = plural if request.subresource is None else f"{plural}/{request.subresource}"
         if (_method(request), what) in self.forbidden:
             raise KubernetesError(status=403, message=f"{what} is forbidden: User cannot {_method(request)} it")
+        if request.subresource == "exec":
+            return await self._exec(request)
         if plural == "selfsubjectaccessreviews":
             return aiohttp.web.json_response({"status": {"allowed": self._allows(request.data)}})
         if _method(request) != "GET":
@@ -125,6 +131,13 @@ class FakeCluster(KubernetesEmulator):
         if isinstance(answer, bytes):
             return aiohttp.web.Response(body=answer)
         return aiohttp.web.json_response(answer)
+
+    async def _exec(self, request: Request) -> aiohttp.web.StreamResponse:
+        if self.find("pods", str(request.name), request.namespace) is None:
+            raise KubernetesError(status=404, message="pod not found")
+        assert request._raw_request is not None
+        words = request._raw_request.query.getall("command")
+        return await pod_shell.serve(request._raw_request, words, self.shells.get(request.params["container"]))
 
     def _answer(self, request: Request, plural: str, name: str | None) -> Json | bytes:
         if name is None:

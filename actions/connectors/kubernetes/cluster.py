@@ -15,6 +15,7 @@ import orjson
 from actions.connectors.base import Sleep
 from actions.connectors.exchange import exchange
 from actions.connectors.kubernetes.access import Access
+from actions.connectors.kubernetes.exec import Printed, run
 from actions.connectors.settings import ClusterAccess
 from schemas.errors import PermanentError, TemporaryError
 
@@ -122,6 +123,10 @@ class Cluster:
     async def text(self, at: str, query: Mapping[str, str]) -> bytes:
         """Read what is no object, such as a log."""
         return await self._call("GET", at, query)
+
+    async def run(self, at: str, container: str, words: list[str]) -> Printed:
+        """Run a command in a container of the pod at `at`."""
+        return await run(self._access, at, container, words, self.settings.timeout_seconds)
 
     async def close(self) -> None:
         await self._client.aclose()

@@ -118,6 +118,9 @@ class KubernetesConnector(ClusterConnector):
         Permission("read", "get, list: daemonsets, replicasets, controllerrevisions", "workloads and their revisions"),
         Permission("read", "get, list: nodes (for the whole cluster)", "only to cordon"),
         Permission("collect", "get: pods/log; list: events", "evidence of a pod before it is quarantined"),
+        Permission(
+            "collect", "get, create: pods/exec (optional)", "its processes and connections, as its shell sees them"
+        ),
         Permission("set_quarantine", "patch: pods; create, patch: networkpolicies", "relabel a pod, make our policy"),
         Permission("set_segment", "create, patch, delete: networkpolicies", "make our policy and take it away"),
         Permission("scale", "patch: deployments/scale, statefulsets/scale", "change the number of pods"),
@@ -135,6 +138,8 @@ class KubernetesConnector(ClusterConnector):
         Right(("get", "list"), "", ("nodes",), "observe nodes", acts=False, nodes=True),
         Right(("get",), "", ("pods/log",), "collect evidence", acts=False),
         Right(("list",), "", ("events",), "collect evidence", acts=False),
+        # Whoever may run commands in pods may change them: asked for only where we act.
+        Right(("get", "create"), "", ("pods/exec",), "evidence of processes and connections", optional=True),
         Right(("patch",), "", ("pods",), "set_quarantine"),
         Right(("get", "create", "patch", "delete"), "networking.k8s.io", ("networkpolicies",), "set_segment"),
         Right(("patch",), "apps", ("deployments/scale", "statefulsets/scale"), "scale"),

@@ -24,6 +24,7 @@ class Right(NamedTuple):
     why: str
     acts: bool = True
     nodes: bool = False
+    optional: bool = False
 
     def each(self) -> Iterator[tuple[str, str]]:
         return ((verb, resource) for resource in self.resources for verb in self.verbs)
@@ -37,7 +38,7 @@ async def review(cluster: Cluster, rights: Iterable[Right]) -> list[Finding]:
             for verb, resource in right.each():
                 held = await _held(cluster, namespace, verb, right.group, resource)
                 where = f" in {namespace}" if namespace else ""
-                findings.append(Finding(f"{verb} {resource}{where}", right.why, held))
+                findings.append(Finding(f"{verb} {resource}{where}", right.why, held, right.optional))
     return findings
 
 
