@@ -158,6 +158,8 @@ class ControlRequest(BaseModel):
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Self:
+        if self.kind not in _ABOUT:
+            raise ValueError(f"{self.kind} is nothing that people say")
         allowed, required = _ABOUT[self.kind]
         given = {name for name in self.model_fields_set - {"kind", "by", "note"} if getattr(self, name) is not None}
         if not required <= given:

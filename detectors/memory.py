@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from math import fsum, inf, log10, sqrt
 
 from detectors.rules import Evidence, family
-from schemas.envelope import Model, content_id
+from schemas.control import Example
+from schemas.envelope import content_id
 from schemas.incident import Neighbour
 from schemas.signal import Signal
 
@@ -58,16 +59,6 @@ def distance(one: Features, other: Features) -> float:
     # Summed exactly, so that neither the order of keys nor that of the two matters.
     squares = fsum(both + [value**2 for key, value in other.items() if key not in one])
     return min(1.0, sqrt(squares) / _FARTHEST)
-
-
-class Example(Model):
-    """A labelled incident of the past."""
-
-    incident_id: str
-    label: str
-    features: dict[str, float]
-    by: str = ""
-    """Who said so."""
 
 
 @dataclass(frozen=True, slots=True)

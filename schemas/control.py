@@ -5,20 +5,29 @@ Written by the console and the command line, read by every stage that acts. Kept
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from schemas.action import Tier
-from schemas.envelope import Name, Record, TimeUnixNano
+from schemas.envelope import Model, Name, Record, TimeUnixNano
 
 ControlKind = Literal[
-    "approve", "reject", "stop", "resume", "feedback", "pin", "unpin", "lift", "ratify", "revert", "renew"
+    "approve", "reject", "stop", "resume", "feedback", "pin", "unpin", "lift", "ratify", "revert", "renew", "example"
 ]
 
 
 # Key of what is wider than one scope. A reader of one partition must hear it, too: it is published to every partition.
 EVERY_SCOPE = "*"
+
+
+class Example(Model):
+    """A labelled incident of the past, as far as it is remembered."""
+
+    incident_id: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+    label: Name
+    features: Annotated[dict[Name, float], Field(max_length=512)]
+    by: str = Field(default="", description="who said so")
 
 
 class Control(Record):
@@ -28,6 +37,9 @@ class Control(Record):
     incident. `pin` holds a tier in its scope until `unpin`; `lift` forgives the demotions in its scope; `ratify`
     confirms that a playbook may rise to a tier there, as far as its record goes; `revert` takes
     back the actions in its scope, or the one named; `renew` lets the effect of the one named last for another term.
+
+    `example` is what the decide stage makes of feedback: the incident itself, told to all partitions, so that all learn
+    what one was taught. No person says it.
     """
 
     id: str
@@ -44,6 +56,9 @@ class Control(Record):
     verdict: Literal["true_positive", "false_positive"] | None = None
     label: Name | None = Field(default=None, description="the right class, where feedback corrects it")
     note: str = Field(default="", max_length=4096)
+    example: Example | None = Field(
+        default=None, description="of `example`: what to remember, or with the verdict `false_positive` to forget"
+    )
 
     @property
     def key(self) -> str:

@@ -160,11 +160,11 @@ LEARNING = Topic(
 )
 CONTROLS = Topic(
     name="controls",
-    purpose="What people say: approve, reject, stop, resume, feedback.",
+    purpose="What people say: approve, reject, stop, resume, feedback; and what feedback has taught.",
     key="scope: environment/service; what is wider has * and goes to every partition",
     model=Control,
-    writers="console, command line",
-    readers="act, executors, learn",
+    writers="console, command line, decide",
+    readers="decide, act, executors, learn",
     # As many as decisions: the act stage reads the approvals of a scope where it reads its decisions.
     partitions=INCIDENT_PARTITIONS,
     retention_seconds=365 * _DAY,

@@ -29,7 +29,7 @@ from actions.rails_store import RailsStore
 from actions.settings import PolicySettings
 from actions.undo import counted
 from schemas.action import ActionCommand
-from schemas.control import Control
+from schemas.control import EVERY_SCOPE, Control
 from schemas.decision import Decision
 from schemas.envelope import NANOS, Model, Record
 from schemas.incident import Incident
@@ -55,6 +55,7 @@ _LIFTING = frozenset({"resume", "unpin", "lift", "ratify"})
 _IDLE = frozenset({"incident_open", "still_firing", "none_at_work"})
 # Nothing is left of these: the next rung may be due, or the same again.
 _CAME_TO_NOTHING = frozenset({Result.REVERTED, Result.FAILED, Result.EXPIRED, Result.REFUSED})
+_TEACHING = frozenset({"feedback", "example"})
 # What people say that stays in force.
 _STANDING = frozenset({"stop", "resume", "pin", "unpin", "lift", "ratify"})
 
@@ -72,9 +73,19 @@ class Decide(RecordKernel):
 
     stage = "decide"
 
-    def __init__(self, catalog: Catalog, policy: PolicySettings, _partition: int, state: bytes | None = None) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        policy: PolicySettings,
+        partition: int,
+        state: bytes | None = None,
+        *,
+        partitions: int = 1,
+    ) -> None:
+        """Begin with nothing or with `state`; what people teach this partition is told to all `partitions` others."""
         self._catalog = catalog
         self._policy = policy
+        self._others = tuple(other for other in range(partitions) if other != partition)
         saved = _Saved.model_validate_json(state) if state else _Saved()
         self._scopes = Scopes(saved.scopes.items())
         self._tally = Tally(ending for memory in saved.scopes.values() for ending in memory.endings)
@@ -239,8 +250,11 @@ class Decide(RecordKernel):
         return []
 
     def _hear(self, control: Control) -> list[Output]:
-        if control.kind == "feedback":
-            self._labels.hear(control)
+        if control.kind in _TEACHING:
+            taught = self._labels.hear(control)
+            if taught is None:
+                return []
+            return [Emit(CONTROLS, EVERY_SCOPE.encode(), taught, other) for other in self._others]
         if control.kind in _STANDING:
             self._controls.add(control)
         if control.kind == "reject":
@@ -258,19 +272,21 @@ class Decide(RecordKernel):
             self._scopes.put(scope, self._scopes[scope].but(again_unix_nano=None))
 
 
-def stage(settings: Settings, rails: RailsStore) -> Stage:
-    """Make the decide stage; `rails` is told of every incident."""
+def stage(settings: Settings, rails: RailsStore, partitions: int = 1) -> Stage:
+    """Make the decide stage; `rails` is told of every incident; `partitions` are those of the controls."""
 
     async def keep(record: Record) -> None:
         if isinstance(record, Incident):
             await rails.note_incident(record)
 
-    return Stage(Decide.stage, (Lane("incidents", (INCIDENTS, ACTIONS, LEARNING, CONTROLS), maker(settings), keep),))
+    return Stage(
+        Decide.stage, (Lane("incidents", (INCIDENTS, ACTIONS, LEARNING, CONTROLS), maker(settings, partitions), keep),)
+    )
 
 
-def maker(settings: Settings) -> Callable[[int, bytes | None], Decide]:
+def maker(settings: Settings, partitions: int = 1) -> Callable[[int, bytes | None], Decide]:
     """Tell how to make the kernel of a partition; a replay makes the same."""
-    return partial(Decide, load(connectors=settings.connectors.names), settings.policy)
+    return partial(Decide, load(connectors=settings.connectors.names), settings.policy, partitions=partitions)
 
 
 def _time_of(record: Incident | ActionCommand | Outcome | Control) -> int:

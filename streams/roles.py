@@ -17,7 +17,7 @@ from actions.action_to_outcome import ExecutorConfig
 from actions.ledger import connect
 from console.config import ConsoleConfig
 from schemas.errors import ConfigurationError, TemporaryError
-from schemas.topics import SIGNALS, Topic
+from schemas.topics import CONTROLS, SIGNALS, Topic
 from streams.app import StageApp, create_app
 from streams.kafka_client import client_config
 from streams.publisher import Publisher
@@ -44,13 +44,13 @@ async def stage_apps(settings: Settings, names: Sequence[str]) -> AsyncIterator[
 
     """
     url = ledger_url(settings)
-    signals = await asyncio.to_thread(partition_count, settings.kafka, SIGNALS)
+    signals, controls = [await asyncio.to_thread(partition_count, settings.kafka, t) for t in (SIGNALS, CONTROLS)]
     async with AsyncExitStack() as stack:
         redis = connect(url)
         stack.push_async_callback(redis.aclose)
         publisher = Publisher(settings.kafka)
         stack.push_async_callback(publisher.close)
-        around = Surroundings(settings, signals, redis)
+        around = Surroundings(settings, signals, controls, redis)
         apps = []
         for name in names:
             runner, app = _prepare(STAGES[name](around), settings, publisher)

@@ -25,6 +25,7 @@ class Surroundings:
 
     settings: Settings
     signal_partitions: int
+    control_partitions: int
     redis: Redis
 
     @property
@@ -39,7 +40,7 @@ class Surroundings:
 STAGES: Mapping[str, Callable[[Surroundings], Stage]] = {
     "detect": lambda around: raw_to_signal.stage(around.settings, around.signal_partitions),
     "correlate": lambda around: signal_to_incident.stage(around.settings),
-    "decide": lambda around: incident_to_decision.stage(around.settings, around.rails),
+    "decide": lambda around: incident_to_decision.stage(around.settings, around.rails, around.control_partitions),
     "act": lambda around: decision_to_action.stage(around.settings, around.rails),
     "learn": lambda around: outcome_to_lesson.stage(around.lessons),
 }

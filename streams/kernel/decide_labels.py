@@ -1,15 +1,17 @@
 """What the decide stage has learnt of classes: the incidents that people have labelled, and what they say of a new one.
 
-A fold of incidents and feedback. The memory itself, and how it is joined with the rules, are in `detectors`.
+A fold of incidents and feedback. The memory itself, and how it is joined with the rules, are in `detectors`. Feedback
+comes to the partition of its incident, which alone knows what the incident looked like; it tells the others, so that
+all partitions remember the same.
 """
 
 from __future__ import annotations
 
 from detectors.classify import recall
 from detectors.counterfactual import counterfactuals
-from detectors.memory import Example, IncidentMemory, features
-from schemas.control import Control
-from schemas.envelope import Model
+from detectors.memory import IncidentMemory, features
+from schemas.control import Control, Example
+from schemas.envelope import Model, content_id
 from schemas.incident import Classification, Incident
 
 # Incidents that feedback may still come to, newest last. A label that comes after as many others teaches nothing.
@@ -46,16 +48,35 @@ class Labels:
         found = recall(incident.classification, self._memory.resemblance(vector, incident.id))
         return incident.model_copy(update={"classification": found})
 
-    def hear(self, feedback: Control) -> None:
-        """Learn the class of an incident from what a person said of it."""
-        example = self._recent.get(feedback.incident_id or "")
-        if example is None:
+    def hear(self, said: Control) -> Control | None:
+        """Learn from what a person said of an incident known here; returns what the other partitions have to hear."""
+        if said.kind == "example":
+            self._learn(said)
+            return None
+        known = self._recent.get(said.incident_id or "")
+        label = known and (said.label or (known.label if said.verdict == "true_positive" else None))
+        forgets = said.verdict == "false_positive"
+        if known is None or not (forgets or (label and label != "unknown")):
+            return None
+        example = known if forgets else known.model_copy(update={"label": label, "by": said.by})
+        taught = Control(
+            id=content_id("example", said.id),
+            kind="example",
+            by=said.by,
+            time_unix_nano=said.time_unix_nano,
+            verdict=said.verdict if forgets else None,
+            example=example,
+        )
+        self._learn(taught)
+        return taught
+
+    def _learn(self, taught: Control) -> None:
+        if taught.example is None:
             return
-        label = feedback.label or (example.label if feedback.verdict == "true_positive" else None)
-        if feedback.verdict == "false_positive":
-            self._memory.forget(example.incident_id)
-        elif label is not None and label != "unknown":
-            self._memory.add(example.model_copy(update={"label": label, "by": feedback.by}))
+        if taught.verdict == "false_positive":
+            self._memory.forget(taught.example.incident_id)
+        else:
+            self._memory.add(taught.example)
 
 
 def with_counterfactuals(incident: Incident) -> Classification:

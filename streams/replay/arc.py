@@ -124,7 +124,8 @@ class Arc:
 
     def _carry_out(self, outputs: Iterable[Output]) -> None:
         for output in outputs:
-            if not isinstance(output, Emit):
+            # What it tells its other partitions is among what was said: it comes when it came.
+            if not isinstance(output, Emit) or output.topic is CONTROLS:
                 continue
             match output.record:
                 case Incident() as incident:

@@ -138,6 +138,7 @@ async def test_the_same_words_at_another_time_are_another_control(client: Client
         ({"kind": "stop", "decision_id": ASKED.id}, 400, "takes no decision_id"),
         ({"kind": "feedback", "incident_id": OVER.id}, 400, "verdict, a label or a note"),
         ({"kind": "destroy"}, 400, "kind"),
+        ({"kind": "example"}, 400, "nothing that people say"),
         ({"kind": "stop", "by": " "}, 400, "by"),
         ({"kind": "stop", "by": "al\x1b[31mice"}, 400, "printable"),
         ({"kind": "stop", "by": 7}, 400, "by"),

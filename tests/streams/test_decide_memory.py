@@ -10,12 +10,15 @@ from detectors.classify import classify
 from schemas.incident import Classification, Incident
 from schemas.topics import CONTROLS, INCIDENTS
 from streams.cases import TOPICS, fold
+from streams.incident_to_decision import Decide
+from streams.kernel.base import Emit
 from streams.present import explanation
 from streams.tail import Seen
-from tests.actions.builders import T0, incident
+from tests.actions.builders import AUTONOMOUS, T0, incident, shipped
 from tests.detectors.test_classify import ERRORS, LATENCY, rollout
 from tests.detectors.test_classify import signal as symptom
-from tests.streams.test_decide import control, decide, revision, take
+from tests.streams.arc import batch
+from tests.streams.test_decide import control, decide, emitted, revision, take
 
 UNKNOWN = Classification(basis="no rule held")
 SYMPTOMS, CHANGES = [symptom(LATENCY), symptom(ERRORS)], [rollout(5.0)]
@@ -59,6 +62,32 @@ def test_what_was_no_incident_is_forgotten_and_a_verdict_confirms_the_class() ->
     take(kernel, CONTROLS, feedback("past", verdict="false_positive"), feedback("never-seen", label="x"))
     (later,) = take(kernel, INCIDENTS, revision(1, id="later"))
     assert later.classification.neighbours == ()
+
+
+def test_what_one_partition_is_taught_all_of_them_know() -> None:
+    home, other = (Decide(shipped(), AUTONOMOUS, partition, partitions=3) for partition in (1, 2))
+    take(home, INCIDENTS, incident(id="past", classification=UNKNOWN))
+    told = home.take(CONTROLS, batch(CONTROLS, [feedback("past", label="cache_stampede")]))
+    assert [(one.topic, one.key, one.partition) for one in told if isinstance(one, Emit)] == [
+        (CONTROLS, b"*", 0),
+        (CONTROLS, b"*", 2),
+    ]
+    (taught, _) = emitted(told)
+    assert emitted(other.take(CONTROLS, batch(CONTROLS, [taught, taught]))) == [], "heard, and not told on"
+    restored = Decide(shipped(), AUTONOMOUS, 2, other.snapshot(), partitions=3)
+    (now,) = take(restored, INCIDENTS, revision(1, id="now", classification=UNKNOWN, service="shop"))
+    assert [(n.incident_id, n.label) for n in now.classification.neighbours] == [("past", "cache_stampede")]
+    (forgotten, _) = emitted(home.take(CONTROLS, batch(CONTROLS, [feedback("past", verdict="false_positive")])))
+    take(restored, CONTROLS, forgotten)
+    (later,) = take(restored, INCIDENTS, revision(1, id="later", classification=UNKNOWN, service="shop"))
+    assert later.classification.neighbours == ()
+
+
+def test_what_nothing_can_be_learnt_from_is_told_to_nobody() -> None:
+    kernel = Decide(shipped(), AUTONOMOUS, 0, partitions=3)
+    take(kernel, INCIDENTS, incident(id="past", classification=UNKNOWN))
+    said = (feedback("past", verdict="true_positive"), feedback("elsewhere", label="x"), control("example"))
+    assert take(kernel, CONTROLS, *said) == []
 
 
 def test_the_trace_holds_what_would_change_its_mind_and_is_sealed_with_it() -> None:
