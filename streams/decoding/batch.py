@@ -20,12 +20,19 @@ from schemas.raw import MetricBlock
 from schemas.topics import RAW_METRICS
 from streams.decoding.blocks import Blocks, Missed
 from streams.decoding.histogram import Histograms
-from streams.decoding.native import UNUSABLE, Block, ExtendedSample, Sample, SeriesFields, is_strict_json, parse_each
+from streams.decoding.native import (
+    UNUSABLE,
+    Block,
+    ExtendedSample,
+    SeriesFields,
+    decode_sample,
+    is_strict_json,
+    parse_each,
+)
 from streams.decoding.otlp import Stream, read_points, unusable
 from streams.decoding.samples import Ints, Samples
 from streams.decoding.series import TEMPORALITY, Identity, SeriesTable
 
-_decode_sample = msgspec.json.Decoder(Sample).decode
 _decode_extended = msgspec.json.Decoder(ExtendedSample).decode
 _decode_block = msgspec.json.Decoder(Block).decode
 _decode_series = msgspec.json.Decoder(SeriesFields).decode
@@ -156,7 +163,7 @@ class MetricBatch:
         return found, [p for i, p in enumerate(positions) if i not in skip], [positions[i] for i in refused]
 
     def _add_singles(self, positions: Sequence[int]) -> list[int]:
-        found, taken, others = self._tried(_decode_sample, positions)
+        found, taken, others = self._tried(decode_sample, positions)
         self._singles = found
         self._single_positions = list(taken)
         self._only_singles = len(found) == len(self._values)
@@ -189,7 +196,7 @@ class MetricBatch:
         again = codec.encode(judged)
         if isinstance(judged, MetricBlock) and self._blocks.add(position, _decode_block(again)):
             return
-        self._singles.append(_decode_sample(again))
+        self._singles.append(decode_sample(again))
         self._single_positions.append(position)
 
     def _add_otlp(self, position: int, value: bytes) -> bool:

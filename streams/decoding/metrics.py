@@ -3,8 +3,9 @@
 Called by `streams.kernel.detect` with the lists of one `streams.batch.Batch`; the columns go to `detectors.bank`.
 `streams.decoding.events` does the same for logs and alerts.
 
-The quick path parses a record once, typed, with what names its series left as bytes: those are the same in every
-sample of the series, so they are looked up, not parsed (`SeriesTable.find`). It accepts only a part of what
+Single samples that look like ones before are not parsed at all (`streams.decoding.skeletons`). For the others the quick
+path parses a record once, typed, with what names its series left as bytes: those are the same in every sample of the
+series, so they are looked up, not parsed (`SeriesTable.find`). It accepts only a part of what
 `schemas.codec` accepts: no unknown fields, no number that needs care. What it does not accept is sorted out record by
 record with the codec as the last judge, so a verdict and its reason are the codec's. One thing is not looked into:
 what a duplicated key hides (the last one counts).
@@ -77,10 +78,27 @@ class MetricDecoder:
         """
         now = np.array(timestamps, np.int64) * _NANOS_PER_MILLI
         limits = np.where(now > 0, now + self._future_limit, _NO_LIMIT)
-        if len(values) <= _PIECE:
-            return self._decode(keys, values, limits)
-        pieces = [slice(start, start + _PIECE) for start in range(0, len(values), _PIECE)]
-        return _joined([(piece.start, self._decode(keys[piece], values[piece], limits[piece])) for piece in pieces])
+        known = self.table.skeletons.read(values)
+        if known is None:
+            return self._parsed(keys, values, limits)
+        hit = (known.row >= 0) & (known.time <= limits)
+        if not all(keys):
+            hit &= np.fromiter(map(bool, keys), np.bool_, len(keys))
+        at = np.flatnonzero(hit)
+        found = MetricColumns(known.row[at], known.time[at], known.value[at], at, [])
+        if len(at) == len(values):
+            return found
+        others = np.flatnonzero(~hit).tolist()
+        rest = self._parsed([keys[i] for i in others], [values[i] for i in others], limits[others])
+        return _merged(found, rest, others)
+
+    def _parsed(self, keys: Sequence[bytes | None], values: Sequence[bytes | None], limits: Ints) -> MetricColumns:
+        """Decode records whose skeletons are not known, a piece at a time."""
+        pieces = [slice(start, start + _PIECE) for start in range(0, max(1, len(values)), _PIECE)]
+        parsed = _joined([(piece.start, self._decode(keys[piece], values[piece], limits[piece])) for piece in pieces])
+        alone = np.bincount(parsed.record)[parsed.record] == 1
+        self.table.skeletons.learn(values, parsed.record[alone].tolist(), parsed.series[alone].tolist())
+        return parsed
 
     def _decode(self, keys: Sequence[bytes | None], values: Sequence[bytes | None], limits: Ints) -> MetricColumns:
         batch = MetricBatch(keys, values, limits, self._histograms, self.table)
@@ -137,6 +155,19 @@ class MetricDecoder:
                 rows[i] = self.table.admit(spelling, identity) if row == UNKNOWN else row
         if batch.disowned:
             rows[[i for i, owner in enumerate(owners) if owner in batch.disowned]] = UNKNOWN
+
+
+def _merged(found: MetricColumns, rest: MetricColumns, positions: Sequence[int]) -> MetricColumns:
+    """Put the records at `positions` in their places among the others."""
+    record = np.concatenate([found.record, np.array(positions, np.int64)[rest.record]])
+    order = np.argsort(record, kind="stable")
+    return MetricColumns(
+        np.concatenate([found.series, rest.series])[order],
+        np.concatenate([found.time_unix_nano, rest.time_unix_nano])[order],
+        np.concatenate([found.value, rest.value])[order],
+        record[order],
+        [(positions[position], error) for position, error in rest.rejected],
+    )
 
 
 def _joined(pieces: Sequence[tuple[int, MetricColumns]]) -> MetricColumns:

@@ -48,6 +48,9 @@ class Sample(_SampleFields, gc=False, forbid_unknown_fields=True):
     """One metric sample; what names its series is left as bytes."""
 
 
+decode_sample = msgspec.json.Decoder(Sample).decode
+
+
 class ExtendedSample(_SampleFields, gc=False):
     """A metric sample with fields of a newer producer."""
 

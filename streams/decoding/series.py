@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from schemas.envelope import AttributeValue, Entity, content_id, entity_of
 from schemas.raw import InstrumentKind
+from streams.decoding.skeletons import Skeletons
 
 Temporality = Literal["unspecified", "cumulative", "delta"]
 
@@ -135,6 +136,7 @@ class SeriesTable:
         self._by_layout: dict[bytes, NDArray[np.int64]] = {}
         self._layout_bytes = 0
         self.layout = self._by_layout.get
+        self.skeletons = Skeletons(max_series)
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -208,8 +210,9 @@ class SeriesTable:
             self._rows[row] = None
             heappush(self._free, row)
         self._forget_refusals()
-        # Some may lead to rows that are free now. They are learned again in one batch.
+        # Some may lead to rows that are free now. They are learned again in a few batches.
         self._forget_layouts()
+        self.skeletons.clear()
 
     def snapshot(self) -> bytes:
         """State to `restore` from."""

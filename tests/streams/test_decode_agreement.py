@@ -16,8 +16,15 @@ from schemas.errors import RecordError, Rejection
 from schemas.raw import MetricBlock, MetricSample
 from schemas.topics import RAW_METRICS
 from streams.decode import MetricDecoder, SeriesTable
+from streams.decoding import compiled
 
 from .hostile import ANYTHING, ATTRIBUTES, NUMBERS, RESOURCES, TIMES, Record, batches
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _compiled() -> None:
+    compiled.ensure()
+
 
 KEY = b"default/checkout/1"
 Sample = tuple[int, int, float, str, str, str, str]
@@ -114,7 +121,7 @@ def agree(batch: list[Record]) -> None:
     decoder = MetricDecoder(SeriesTable(10_000), future_limit_nanos=0)
     want = expected(batch)
     assert actual(decoder, batch) == want
-    # Now every spelling is known: what the table remembers must not change a verdict.
+    # Now every spelling and skeleton is known: what the table remembers must not change a verdict.
     assert actual(decoder, batch) == want
 
 
