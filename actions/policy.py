@@ -36,6 +36,7 @@ def decide(
     records: Mapping[str, Reliability] | None = None,
     rails: RailsSnapshot | None = None,
     replay: bool = False,
+    models: tuple[str, ...] = (),
 ) -> Decision:
     """Decide about one revision of an incident.
 
@@ -48,6 +49,7 @@ def decide(
         records: reliability of playbooks on this service and environment, by playbook name.
         rails: what has happened so far at this scope and overall.
         replay: mark the commands, so that no executor carries them out.
+        models: the learnt models that set some of the settings.
 
     """
     snapshot = rails or RailsSnapshot()
@@ -95,6 +97,7 @@ def decide(
             checks=tuple(checks),
             actions=() if command is None else (command,),
             policy_version=content_id(settings.version, catalog.version),
+            models=models,
             previous_hash=previous_hash,
             hash="",
         )

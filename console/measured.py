@@ -45,6 +45,7 @@ class ReportCollector(Collector):
         yield _gauge("compression_ratio", "1 - incidents / signals.", report.compression)
         yield _gauge("saved_person_hours", "Net, by the shipped assumptions.", report.returns.person_hours_saved)
         yield _gauge("saved_impaired_hours", "Net of the baseline.", report.returns.impaired_hours_avoided)
+        yield _gauge("saved_money", "Net, by the shipped assumptions.", report.returns.money_saved)
 
 
 def history_of(desk: Desk) -> History:

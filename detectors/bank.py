@@ -14,10 +14,11 @@ stands still, so that a fault does not become the normal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,6 +45,17 @@ class Change(IntEnum):
     ADAPTED = 2  # it stayed where it went for so long that this is its normal now
 
 
+class Thresholds(NamedTuple):
+    """What holds at some event time."""
+
+    false_signals_per_day: float = 1.0
+    models: tuple[str, ...] = ()
+    """The learnt models that set it."""
+
+
+_SHIPPED = Thresholds()
+
+
 @dataclass(frozen=True, slots=True)
 class BankSettings:
     """Sizes and limits; durations in ticks or nanoseconds of event time."""
@@ -52,8 +64,10 @@ class BankSettings:
     lateness_nanos: int = 500_000_000
     window: int = 64
     warmup: int = 16
-    false_signals_per_day: float = 1.0
     adapt_ticks: int = 3600
+    thresholds_at: Callable[[int], Thresholds] = lambda _: _SHIPPED
+    """By event time: a tick is judged by what holds at its end, a single sample by what held when the last tick ended,
+    so that new thresholds begin at the same place in the stream however it was cut into batches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +89,8 @@ class Verdict:
     sample: int = field(compare=False)
     # Of a coarse series: what was surprising, in decades.
     looks: tuple[tuple[str, float], ...] = ()
+    # The learnt models whose thresholds it was judged by.
+    models: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -105,6 +121,7 @@ class SeriesBank:
         self._open: dict[int, _OpenTick] = {}
         self._counts: Ints = np.zeros(0, np.int64)  # rows that count, for zero filling
         self._sample = -1  # the last sample before the tick being closed
+        self._thresholds = _SHIPPED  # those in force, where the bank is in time
 
     @property
     def watermark(self) -> int:
@@ -216,6 +233,7 @@ class SeriesBank:
             self.late += int(np.count_nonzero(~on_time))
             series, time, value = series[on_time], time[on_time], value[on_time]
             passed, sample = passed[on_time], sample[on_time]
+        self._thresholds = self.settings.thresholds_at(self.closed * self.settings.tick_nanos)
         yield from self._judge_at_once(series, time, value, passed, sample)
         self._keep(series, time, value)
 
@@ -266,6 +284,7 @@ class SeriesBank:
         fill_from = max(self.closed, tick - self.settings.window) if len(self._counts) else tick
         due = sorted({t for t in self._open if t < tick} | set(range(fill_from, tick)))
         for one in due:
+            self._thresholds = self.settings.thresholds_at((one + 1) * self.settings.tick_nanos)
             yield from self._close(one, self._open.pop(one, None))
         self.closed = tick
 
@@ -448,6 +467,7 @@ class SeriesBank:
             level=level,
             sample=self._sample,
             looks=self.coarse.looks(slot) if slot >= 0 and change is Change.FIRING else (),
+            models=self._thresholds.models,
         )
 
     def _threshold(self, samples_per_tick: float) -> float:
@@ -457,7 +477,7 @@ class SeriesBank:
         """Largest p-value to raise: every series in use has the same part of what may be false in a day."""
         in_use = max(1, int(np.count_nonzero(self.columns.last_tick >= 0)))
         looks = in_use * np.asarray(looks_per_tick) * DAY_NANOS / self.settings.tick_nanos
-        level: Floats = self.settings.false_signals_per_day / np.maximum(looks, 1.0)
+        level: Floats = self._thresholds.false_signals_per_day / np.maximum(looks, 1.0)
         return level
 
 

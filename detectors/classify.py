@@ -6,10 +6,10 @@ of them, or none. The decide stage then asks the memory of labelled incidents, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from detectors.memory import Resemblance
-from detectors.rules import RULES, Evidence, Found, Rule
+from detectors.rules import RULES, Evidence, Found, Rule, RuleRecord
 from schemas.incident import Classification, RuleHit
 from schemas.signal import Signal
 
@@ -18,12 +18,18 @@ from schemas.signal import Signal
 AMBIGUITY = 0.1
 
 
-def classify(signals: Sequence[Signal], changes: Sequence[Signal]) -> Classification:
+_BY_NAME: Mapping[str, Rule] = {rule.name: rule for rule in RULES}
+
+
+def classify(
+    signals: Sequence[Signal], changes: Sequence[Signal], records: Mapping[str, RuleRecord] | None = None
+) -> Classification:
     """Classify an incident.
 
     Args:
         signals: firing signals, by event time; at least one.
         changes: changes in the scope within the change window before now, by event time.
+        records: how often each rule was right and wrong, as far as it is known.
 
     """
     evidence = Evidence(signals, changes)
@@ -31,17 +37,24 @@ def classify(signals: Sequence[Signal], changes: Sequence[Signal]) -> Classifica
     if not hits:
         return Classification(basis="no rule held")
     best = max((rule for rule, _ in hits), key=lambda rule: rule.precision)
+    record = (records or {}).get(best.name, (0.0, 0.0))
     return Classification(
         label=best.label,
-        confidence=best.precision,
+        confidence=best.confidence(record),
         credibility=_explained(evidence, hits, best),
-        basis=f"rule {best.name}: prior precision {best.successes:g} of {best.successes + best.failures:g}",
+        basis=_basis(best, record),
         prediction_set=tuple(sorted({r.label for r, _ in hits if r.precision >= best.precision - AMBIGUITY})),
         rules=tuple(
             RuleHit(rule=rule.name, label=rule.label, because=tuple(because), signals=tuple(s.id for s in cited))
             for rule, (because, cited) in hits
         ),
     )
+
+
+def decisive(found: Classification) -> Rule | None:
+    """Find the rule that a class rests on; none where a memory named it, or nothing did."""
+    mine = [_BY_NAME[hit.rule] for hit in found.rules if hit.label == found.label and hit.rule in _BY_NAME]
+    return max(mine, key=lambda rule: rule.precision, default=None)
 
 
 def recall(found: Classification, resembles: Resemblance) -> Classification:
@@ -69,6 +82,12 @@ def recall(found: Classification, resembles: Resemblance) -> Classification:
         "prediction_set": resembles.prediction_set,
     }
     return found.model_copy(update=update)
+
+
+def _basis(rule: Rule, record: RuleRecord) -> str:
+    right, wrong = record
+    prior = f"rule {rule.name}: prior precision {rule.successes:g} of {rule.successes + rule.failures:g}"
+    return f"{prior}, since then right {right:g} times of {right + wrong:g}" if right + wrong else prior
 
 
 def _doubted(found: Classification, resembles: Resemblance) -> Classification:

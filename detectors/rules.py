@@ -2,8 +2,9 @@
 
 Called by `detectors.classify`. Each rule is a small function that either cites the signals it holds on or says nothing;
 `docs/classes.md` lists them all with the playbooks that serve each class. A rule's precision is the posterior mean of a
-Beta distribution whose prior is stated beside the rule; it is not yet fed by outcomes, and the classification's `basis`
-says so. No rule rests on what one outside system says alone: whoever can raise an alert must not choose what is done.
+Beta distribution whose prior is stated beside the rule; what a rule turned out to be worth is learnt
+(`learning.confidence`), and changes how sure it is, never which class it speaks for. No rule rests on what one outside
+system says alone: whoever can raise an alert must not choose what is done.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from functools import cached_property, lru_cache
 
 from schemas.signal import Signal
 
+# How often the class that a rule spoke for turned out right, and how often wrong.
+RuleRecord = tuple[float, float]
 # What a rule holds on: in words, and the signals themselves.
 Found = tuple[list[str], list[Signal]]
 
@@ -68,10 +71,17 @@ class Rule:
     successes: float
     failures: float
     holds: Callable[[Evidence], Found | None]
+    most: float = 0.99
+    """However often it was right: what can be staged by one who wants something done stays below what is asked for."""
 
     @property
     def precision(self) -> float:
         return self.successes / (self.successes + self.failures)
+
+    def confidence(self, record: RuleRecord) -> float:
+        """Posterior mean of its precision, given how often it was right and wrong."""
+        right, wrong = record
+        return min(self.most, (self.successes + right) / (self.successes + right + self.failures + wrong))
 
 
 # By the part of a metric name that says so (OpenTelemetry semantic conventions and the exporters' own names); the first
@@ -334,12 +344,12 @@ RULES: tuple[Rule, ...] = (
     Rule("rollout-before-symptoms", "deployment_regression", 9.0, 1.0, _deployment_regression),
     # A bad rollout shows in more than one series; one alone may be one sick instance, or made up by whoever wants a
     # good version gone. Below what the policy asks for by default, so that a person decides.
-    Rule("rollout-before-lone-symptom", "deployment_regression", 7.5, 2.5, _lone_regression),
+    Rule("rollout-before-lone-symptom", "deployment_regression", 7.5, 2.5, _lone_regression, most=0.75),
     # Reported and measured, by systems that know nothing of each other, would be eight of ten; but both can be staged
     # by one who wants an instance gone. Below what the policy asks for by default, so that a person decides.
-    Rule("intruders-on-several-instances", "segment_compromised", 7.5, 2.5, _segment_compromised),
-    Rule("intruder-with-traces", "instance_compromised", 7.5, 2.5, _instance_compromised),
-    Rule("reported-sender", "malicious_traffic", 7.5, 2.5, _malicious_traffic),
+    Rule("intruders-on-several-instances", "segment_compromised", 7.5, 2.5, _segment_compromised, most=0.75),
+    Rule("intruder-with-traces", "instance_compromised", 7.5, 2.5, _instance_compromised, most=0.75),
+    Rule("reported-sender", "malicious_traffic", 7.5, 2.5, _malicious_traffic, most=0.75),
     # Sessions pile up also behind a slow disk or a lost index, where holding a role back still helps: eight of ten.
     Rule("database-with-waiters", "database_overload", 8.0, 2.0, _database_overload),
     # Traffic and latency rising together may also be retries after a fault elsewhere: seven of ten.

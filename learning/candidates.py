@@ -6,7 +6,7 @@ figures show is its own; a step is small, so that recordings that mislead move l
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from learning.registry import DETECTION_THRESHOLDS, POLICY_THRESHOLDS
@@ -33,6 +33,9 @@ DETECTION: Mapping[str, Reach] = {
 }
 
 
+DOUBTED = "correlate.doubted"
+
+
 class Candidate(NamedTuple):
     """What would be set."""
 
@@ -41,7 +44,10 @@ class Candidate(NamedTuple):
 
 
 def candidates(
-    now: Mapping[str, float], learnt: Mapping[str, Mapping[str, Any]], pinned: Collection[str]
+    now: Mapping[str, Any],
+    learnt: Mapping[str, Mapping[str, Any]],
+    pinned: Collection[str],
+    doubted: Sequence[str] = (),
 ) -> Iterator[Candidate]:
     """Give every step there is.
 
@@ -49,8 +55,11 @@ def candidates(
         now: the values that hold, by the names of their settings.
         learnt: what is live of each kind; a version sets all that its kind has learnt.
         pinned: settings that people have set: a version could not change them.
+        doubted: what mostly raises false alarms, by the record of each detector.
 
     """
+    if DOUBTED not in pinned and set(doubted) != set(now.get(DOUBTED, ())):
+        yield Candidate(DETECTION_THRESHOLDS, {**learnt.get(DETECTION_THRESHOLDS, {}), DOUBTED: list(doubted)})
     for name, reach in DETECTION.items():
         if name not in pinned:
             for value in _steps(now[name], reach):

@@ -7,7 +7,7 @@ what each figure means and where it can mislead.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from learning.calibration import Calibration, Claim, calibrate
 from learning.drift import Drift, watch
@@ -16,6 +16,7 @@ from learning.occurrence import Occurrence
 from learning.returns import Assumptions, Returns, harmful_actions, returns
 from learning.statistics import Estimate, mean, rate
 from schemas.envelope import NANOS, Model
+from schemas.incident import Classification
 from schemas.outcome import Result
 
 ALL = "*"
@@ -81,6 +82,8 @@ class Report(Model):
     verified_actions: Estimate
     labels: tuple[LabelQuality, ...]
     calibration: Calibration
+    recalibrated: Calibration | None
+    """The same, had the classifier's rules stated their confidence by the records that are live; None without any."""
     shadow: tuple[Shadow, ...]
     detection: Detection | None
     signals: int
@@ -93,13 +96,19 @@ class Report(Model):
     """Of inputs, the newer half of the incidents against the older; and of calibration, over all claims in order."""
 
 
-def measure(history: History, assumptions: Assumptions, truth: Sequence[Occurrence] | None = None) -> Report:
+def measure(
+    history: History,
+    assumptions: Assumptions,
+    truth: Sequence[Occurrence] | None = None,
+    restate: Callable[[Classification], float] | None = None,
+) -> Report:
     """Measure a history.
 
     Args:
         history: what happened.
         assumptions: the baseline that savings are computed against.
         truth: what really happened, where somebody kept a list.
+        restate: how sure the classifier would be by the records of its rules that are live.
 
     """
     cases = history.cases
@@ -122,6 +131,7 @@ def measure(history: History, assumptions: Assumptions, truth: Sequence[Occurren
         verified_actions=rate(sum(one.result is Result.VERIFIED for one in tried), len(tried)),
         labels=tuple(_labels(cases)),
         calibration=calibrate([_claim(case) for case in judged]),
+        recalibrated=None if restate is None else calibrate([_claim(case, restate) for case in judged]),
         shadow=tuple(_shadow(cases)),
         detection=None if truth is None else _detection(cases, truth),
         signals=signals,
@@ -174,10 +184,11 @@ def _labels(cases: Sequence[Case]) -> Iterable[LabelQuality]:
         yield LabelQuality(label=label, precision=rate(sum(given), len(given)), recall=rate(sum(really), len(really)))
 
 
-def _claim(case: Case) -> Claim:
+def _claim(case: Case, restate: Callable[[Classification], float] | None = None) -> Claim:
     found, true = case.classification, case.true_label
+    confidence = found.confidence if restate is None else restate(found)
     covered = true in found.prediction_set if found.prediction_set and true is not None else None
-    return Claim(found.confidence, true == found.label, covered)
+    return Claim(confidence, true == found.label, covered)
 
 
 def _drift(cases: Sequence[Case]) -> Drift:

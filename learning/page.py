@@ -103,6 +103,10 @@ def _sections(report: Report) -> Iterator[str]:
     yield f"<h2>Recall by class</h2>{intervals([(one.label, one.recall) for one in report.labels], most=1)}"
     yield "<h2>Is confidence what it says</h2>"
     yield reliability(report.calibration.curve)
+    if report.recalibrated is not None:
+        yield "<h3>By the live record of the classifier's rules</h3>"
+        yield reliability(report.recalibrated.curve)
+        yield table([("Brier score (0 is perfect)", str(report.recalibrated.brier))])
     yield table(
         [
             ("Brier score (0 is perfect)", str(report.calibration.brier)),

@@ -13,14 +13,19 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from schemas.envelope import NANOS
 from schemas.errors import ConfigurationError, PermanentError
-from schemas.model import ModelVersion, Status
+from schemas.model import Held, ModelVersion, Status
 
 LIVE = "live.json"
 # The kind whose parameters are settings of the policy.
 POLICY_THRESHOLDS = "policy-thresholds"
 # The kind whose parameters are settings of detection and correlation.
 DETECTION_THRESHOLDS = "detection-thresholds"
+# The kind whose parameters say how often each rule of the classifier was right.
+CONFIDENCE_CALIBRATION = "confidence-calibration"
+# Of a change, before it takes effect: its record reaches every worker within a second, so with a margin for slow ones.
+AHEAD_NANOS = 5 * NANOS
 
 
 class Registry:
@@ -55,13 +60,17 @@ class Registry:
 
     def add(self, version: ModelVersion) -> list[ModelVersion]:
         """Keep a version; one that is live retires the one before it. Returns what changed, for the topic."""
+        # Built again from the same, it is the same version: when it held stays known.
+        known = (one.held for one in self.versions(version.kind) if one.id == version.id)
+        version = version.model_copy(update={"held": next(known, version.held)})
         if version.status != "live":
             self._write(version)
             return [version]
         before = self.live(version.kind)
         reason = f"replaced by {version.id}"
         at = version.changed_unix_nano
-        return self._go_live(version, None if before is None else _changed(before, "retired", reason, at))
+        replaced = None if before is None or before.id == version.id else _over(before, "retired", reason, at)
+        return self._go_live(_begun(version), replaced)
 
     def rollback(self, version: ModelVersion, *, by: str, now_unix_nano: int) -> list[ModelVersion]:
         """Make an earlier version live again; what was live meanwhile is withdrawn, and is not learnt again.
@@ -73,8 +82,8 @@ class Registry:
         if version.status not in {"retired", "withdrawn"}:
             raise PermanentError(f"model {version.id} is {version.status}; only one that was live can be gone back to")
         reason, before = f"rolled back to by {by}", self.live(version.kind)
-        withdrawn = None if before is None else _changed(before, "withdrawn", f"rolled back by {by}", now_unix_nano)
-        return self._go_live(_changed(version, "live", reason, now_unix_nano), withdrawn)
+        withdrawn = None if before is None else _over(before, "withdrawn", f"rolled back by {by}", now_unix_nano)
+        return self._go_live(_begun(_changed(version, "live", reason, now_unix_nano)), withdrawn)
 
     def retire(self, kind: str, *, by: str, now_unix_nano: int) -> list[ModelVersion]:
         """Go back to the shipped settings: nothing learnt of this kind is live.
@@ -86,7 +95,7 @@ class Registry:
         live = self.live(kind)
         if live is None:
             raise PermanentError(f"no {kind} is live")
-        withdrawn = _changed(live, "withdrawn", f"rolled back to the shipped settings by {by}", now_unix_nano)
+        withdrawn = _over(live, "withdrawn", f"rolled back to the shipped settings by {by}", now_unix_nano)
         # The copy first: after a crash in between, what people wanted gone is gone.
         live_file(self._folder, kind).unlink(missing_ok=True)
         self._write(withdrawn)
@@ -138,3 +147,20 @@ def read(path: Path) -> ModelVersion:
 
 def _changed(version: ModelVersion, status: Status, reason: str, at: int) -> ModelVersion:
     return version.model_copy(update={"status": status, "reason": reason, "changed_unix_nano": at})
+
+
+def _begun(version: ModelVersion) -> ModelVersion:
+    """Let it hold from now on, or rather from a moment ahead that every worker can be ready for."""
+    if any(span.until_unix_nano is None for span in version.held):
+        return version
+    span = Held(from_unix_nano=version.changed_unix_nano + AHEAD_NANOS)
+    return version.model_copy(update={"held": (*version.held, span)})
+
+
+def _over(version: ModelVersion, status: Status, reason: str, at: int) -> ModelVersion:
+    """Let it hold no longer, from the moment on at which another would begin."""
+    ended = tuple(
+        span if span.until_unix_nano is not None else span.model_copy(update={"until_unix_nano": at + AHEAD_NANOS})
+        for span in version.held
+    )
+    return _changed(version, status, reason, at).model_copy(update={"held": ended})

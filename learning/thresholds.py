@@ -50,11 +50,10 @@ def build(lessons: Sequence[Lesson], policy: PolicySettings, served: Collection[
         served: classes that a playbook serves.
 
     """
-    judged = [one for one in lessons if one.right is not None]
-    if len(judged) < LEAST_LESSONS:
-        return f"{len(judged)} lessons with a verdict, {LEAST_LESSONS} needed"
-    cut = int(len(judged) * BUILT_FROM)
-    older, newer = judged[:cut], judged[cut:]
+    split = parts(lessons)
+    if isinstance(split, str):
+        return split
+    older, newer = split
     best = min(_allowed(older, policy), key=lambda value: _loss(older, policy, value, served))
     if best == policy.min_confidence:
         return f"min_confidence {best:g} is the best within reach of what is live"
@@ -64,6 +63,15 @@ def build(lessons: Sequence[Lesson], policy: PolicySettings, served: Collection[
         live_figures=backtest(newer, policy, served),
         figures=backtest(newer, _with(policy, best), served),
     )
+
+
+def parts(lessons: Sequence[Lesson]) -> tuple[list[Lesson], list[Lesson]] | str:
+    """Split lessons into those that build and those that judge; a text says why there are not enough."""
+    judged = [one for one in lessons if one.right is not None]
+    if len(judged) < LEAST_LESSONS:
+        return f"{len(judged)} lessons with a verdict, {LEAST_LESSONS} needed"
+    cut = int(len(judged) * BUILT_FROM)
+    return judged[:cut], judged[cut:]
 
 
 def backtest(lessons: Iterable[Lesson], policy: PolicySettings, served: Collection[str]) -> Figures:

@@ -11,7 +11,7 @@ from typing import Literal
 from pydantic import Field
 
 from schemas.action import ActionCommand, Tier
-from schemas.envelope import Model, Name, Record, TimeUnixNano, content_id
+from schemas.envelope import Model, Models, Name, Record, TimeUnixNano, content_id
 from schemas.incident import Classification
 
 Verdict = Literal["act", "ask", "recommend", "observe", "escalate"]
@@ -47,9 +47,12 @@ class Decision(Record):
     checks: tuple[Check, ...]
     actions: tuple[ActionCommand, ...] = Field(default=(), description="what is, or would be, done")
     policy_version: str
+    models: Models = ()
     previous_hash: str = Field(description="hash of the trace before it in this scope; empty for the first")
     hash: str
 
     def recomputed_hash(self) -> str:
         """Compute the hash over everything but itself: equal to `hash` unless something was altered."""
-        return content_id("decision", self.model_dump(mode="json", exclude={"hash"}))
+        # Traces from before models were named must still fit theirs.
+        left_out = {"hash"} if self.models else {"hash", "models"}
+        return content_id("decision", self.model_dump(mode="json", exclude=left_out))

@@ -45,6 +45,13 @@ class Record(Model):
     schema_version: Literal[1] = SCHEMA_VERSION
 
 
+# Names of learnt models: of versions on the topic `models`, by id.
+Models = Annotated[
+    tuple[str, ...],
+    Field(description="ids of the learnt models whose settings made it (topic models); none: as people set them"),
+]
+
+
 class Entity(Model):
     """What a piece of telemetry is about: a service instance in an environment.
 

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.envelope import Entity, Model, Name, Record, TimeUnixNano, content_id
+from schemas.envelope import Entity, Model, Models, Name, Record, TimeUnixNano, content_id
 from schemas.raw import Severity
 from schemas.signal import Signal
 
@@ -111,6 +111,7 @@ class Incident(Record):
     )
     signal_count: int = Field(description="all signals that ever joined, carried or not")
     active_subjects: tuple[str, ...] = Field(default=(), description="subjects that still fire")
+    models: Models = ()
 
     @property
     def scope(self) -> str:

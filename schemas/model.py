@@ -26,6 +26,13 @@ class DataRange(Model):
     hash: str = Field(description="over the ids of the records, in their order")
 
 
+class Held(Model):
+    """A span of event time in which a version was live: what is from then is judged by it."""
+
+    from_unix_nano: TimeUnixNano
+    until_unix_nano: TimeUnixNano | None = Field(default=None, description="left out; none: it still holds")
+
+
 class ModelVersion(Record):
     """One version of one kind of model."""
 
@@ -43,6 +50,9 @@ class ModelVersion(Record):
     built_unix_nano: TimeUnixNano
     changed_unix_nano: TimeUnixNano = Field(description="when it got its status")
     replaces: str | None = Field(default=None, description="id of what was live before it")
+    held: tuple[Held, ...] = Field(
+        default=(), description="when it was live, in event time: begins a little ahead, so that every worker knows it"
+    )
 
     @classmethod
     def built(

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.envelope import Attributes, Entity, Model, Name, Record, TimeUnixNano, content_id
+from schemas.envelope import Attributes, Entity, Model, Models, Name, Record, TimeUnixNano, content_id
 
 SignalKind = Literal["metric", "log", "alert", "change"]
 
@@ -55,6 +55,7 @@ class Signal(Record):
     unit: str = ""
     detector: str
     model_version: str
+    models: Models = ()
     reasons: tuple[str, ...] = Field(description="in words and numbers, strongest first")
     suppressed_by: tuple[Name, ...] = Field(
         default=(), description="of an alert: silences and inhibitions of its source that hold it back"
@@ -95,6 +96,11 @@ class Progress(Record):
     source: str = Field(description="topic and partition, e.g. raw.metrics/3")
     time_unix_nano: TimeUnixNano
     idle: bool = Field(default=False, description="the source has nothing more for now; do not wait for it")
+    excuses: bool = Field(
+        default=False,
+        description="no source is waited for any longer that has not come this far: said by the correlate stage of "
+        "its partition when the clock ran out, so that a replay goes on at the same place",
+    )
 
 
 SignalRecord = Annotated[Signal | Progress, Field(discriminator="type")]

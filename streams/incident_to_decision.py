@@ -35,11 +35,11 @@ from schemas.envelope import NANOS, Model, Record
 from schemas.incident import Incident
 from schemas.outcome import Outcome, Result
 from schemas.topics import ACTIONS, CONTROLS, DECISIONS, INCIDENTS, LEARNING, Topic
+from streams.course import Course
 from streams.kernel.base import Emit, Keep, Output, RecordKernel
 from streams.kernel.decide_labels import Labels, SavedLabels, with_counterfactuals
 from streams.kernel.decide_rails import HOUR_NANOS, SavedStorms, Storms, Tally, on_target
 from streams.kernel.decide_scopes import NOT_TRIED, ScopeMemory, Scopes
-from streams.settings import Settings
 from streams.stage import Lane, Stage
 
 # Between two looks at an incident whose action is held: cool-downs and back-offs last minutes.
@@ -59,6 +59,9 @@ _TEACHING = frozenset({"feedback", "example"})
 # What people say that stays in force.
 _STANDING = frozenset({"stop", "resume", "pin", "unpin", "lift", "ratify"})
 
+# The policy in force at an event time, and the learnt models that set some of it.
+PolicyAt = Callable[[int], tuple[PolicySettings, tuple[str, ...]]]
+
 
 class _Saved(Model):
     scopes: dict[str, ScopeMemory] = Field(default_factory=dict)
@@ -76,7 +79,7 @@ class Decide(RecordKernel):
     def __init__(
         self,
         catalog: Catalog,
-        policy: PolicySettings,
+        policy: PolicySettings | PolicyAt,
         partition: int,
         state: bytes | None = None,
         *,
@@ -84,12 +87,13 @@ class Decide(RecordKernel):
     ) -> None:
         """Begin with nothing or with `state`; what people teach this partition is told to all `partitions` others."""
         self._catalog = catalog
-        self._policy = policy
+        self._policy_at: PolicyAt = policy if callable(policy) else lambda _: (policy, ())
+        self._policy, _ = self._policy_at(0)
         self._others = tuple(other for other in range(partitions) if other != partition)
         saved = _Saved.model_validate_json(state) if state else _Saved()
         self._scopes = Scopes(saved.scopes.items())
         self._tally = Tally(ending for memory in saved.scopes.values() for ending in memory.endings)
-        self._storms = Storms(policy.rails, saved.storms)
+        self._storms = Storms(self._policy.rails, saved.storms)
         self._labels = Labels(saved.labels)
         self._reached = saved.reached_unix_nano
         self._controls = Controls()
@@ -181,14 +185,16 @@ class Decide(RecordKernel):
             self._scopes.put(scope, self._scopes[scope].with_issued([command]))
 
     def _decide(self, incident: Incident, memory: ScopeMemory, now: int) -> Decision:
+        policy, models = self._policy_at(now)
         return decide(
             incident,
             self._catalog,
-            self._policy,
+            policy,
             now_unix_nano=now,
             previous_hash=memory.previous_hash,
             records=self._records(incident, memory),
             rails=self._rails(incident, memory, now),
+            models=models,
         )
 
     def _records(self, incident: Incident, memory: ScopeMemory) -> dict[str, Reliability]:
@@ -272,7 +278,7 @@ class Decide(RecordKernel):
             self._scopes.put(scope, self._scopes[scope].but(again_unix_nano=None))
 
 
-def stage(settings: Settings, rails: RailsStore, partitions: int = 1) -> Stage:
+def stage(course: Course, rails: RailsStore, partitions: int = 1) -> Stage:
     """Make the decide stage; `rails` is told of every incident; `partitions` are those of the controls."""
 
     async def keep(record: Record) -> None:
@@ -280,13 +286,18 @@ def stage(settings: Settings, rails: RailsStore, partitions: int = 1) -> Stage:
             await rails.note_incident(record)
 
     return Stage(
-        Decide.stage, (Lane("incidents", (INCIDENTS, ACTIONS, LEARNING, CONTROLS), maker(settings, partitions), keep),)
+        Decide.stage, (Lane("incidents", (INCIDENTS, ACTIONS, LEARNING, CONTROLS), maker(course, partitions), keep),)
     )
 
 
-def maker(settings: Settings, partitions: int = 1) -> Callable[[int, bytes | None], Decide]:
+def maker(course: Course, partitions: int = 1) -> Callable[[int, bytes | None], Decide]:
     """Tell how to make the kernel of a partition; a replay makes the same."""
-    return partial(Decide, load(connectors=settings.connectors.names), settings.policy, partitions=partitions)
+
+    def policy(time_unix_nano: int) -> tuple[PolicySettings, tuple[str, ...]]:
+        now = course.at(time_unix_nano)
+        return now.settings.policy, now.models("policy")
+
+    return partial(Decide, load(connectors=course.base.connectors.names), policy, partitions=partitions)
 
 
 def _time_of(record: Incident | ActionCommand | Outcome | Control) -> int:

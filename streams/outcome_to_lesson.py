@@ -2,8 +2,9 @@
 
 Every outcome is folded into the reliability of its playbook at its place (`actions.autonomy`), which the console shows
 and people promote by. The decide stage folds the same outcomes for itself. What people say of an incident becomes a
-lesson with its provenance (`learning.lessons`), which `reflexarc learn` builds candidates from. Nothing comes out on a
-topic. The kernel remembers incidents and feedback until both are there, whichever topic is read first.
+lesson with its provenance (`learning.lessons`), and where nobody says anything, what became of its action; `reflexarc
+learn` builds candidates from them. Nothing comes out on a topic. The kernel remembers incidents, feedback and outcomes
+until they belong together, whichever topic is read first.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from actions.autonomy import Reliability, fold
-from learning.lessons import Lesson, Sketch, lesson, sketch
+from learning.lessons import Lesson, Sketch, lesson, outcome_lesson, sketch, tells
 from schemas.control import Control
 from schemas.envelope import Model, Record
 from schemas.errors import TemporaryError
@@ -36,33 +37,44 @@ V = TypeVar("V")
 class _Saved(Model):
     sketches: dict[str, Sketch] = Field(default_factory=dict)
     said: dict[str, Control] = Field(default_factory=dict)
+    ended: dict[str, Outcome] = Field(default_factory=dict)
 
 
 class Learn(RecordKernel):
     """One partition of outcomes, incidents and controls."""
 
     stage = "learn"
+    inputs = (LEARNING, INCIDENTS, CONTROLS)
 
     def __init__(self, _partition: int = 0, state: bytes | None = None) -> None:
         saved = _Saved.model_validate_json(state) if state else _Saved()
         self._sketches = dict(saved.sketches)
         self._said = dict(saved.said)
+        self._ended = dict(saved.ended)
 
     def one(self, topic: Topic, record: Outcome | Incident | Control) -> list[Output]:  # noqa: ARG002 - types tell
         if isinstance(record, Outcome):
-            return [Keep(record)]
+            return [Keep(record), *self._came_of(record)]
         if isinstance(record, Incident):
             return self._seen(record)
         return self._heard(record)
 
     def snapshot(self) -> bytes:
-        return _Saved(sketches=self._sketches, said=self._said).model_dump_json().encode()
+        return _Saved(sketches=self._sketches, said=self._said, ended=self._ended).model_dump_json().encode()
 
     def _seen(self, incident: Incident) -> list[Output]:
         known = self._sketches.pop(incident.id, None)
         now = sketch(incident) if known is None else known.revised(incident)
         _remember(self._sketches, incident.id, now)
         return [] if now == known else self._lesson(incident.id)
+
+    def _came_of(self, outcome: Outcome) -> list[Output]:
+        """Remember the last word on what was done about an incident; its states are of no use here."""
+        known = self._ended.get(outcome.incident_id)
+        if not tells(outcome) or (known is not None and _finished(known) >= _finished(outcome)):
+            return []
+        _remember(self._ended, outcome.incident_id, outcome.model_copy(update={"before": {}, "after": {}}))
+        return self._lesson(outcome.incident_id)
 
     def _heard(self, control: Control) -> list[Output]:
         identity = control.incident_id
@@ -75,8 +87,12 @@ class Learn(RecordKernel):
         return self._lesson(identity)
 
     def _lesson(self, identity: str) -> list[Output]:
-        about, control = self._sketches.get(identity), self._said.get(identity)
-        made = None if about is None or control is None else lesson(control, about)
+        about, control, ended = self._sketches.get(identity), self._said.get(identity), self._ended.get(identity)
+        if about is None:
+            return []
+        made = None if control is None else lesson(control, about)
+        if made is None and ended is not None:
+            made = outcome_lesson(ended, about)
         return [] if made is None else [Keep(made)]
 
 
@@ -148,7 +164,7 @@ class Lessons:
 
 def stage(lessons: Lessons) -> Stage:
     """Make the learn stage."""
-    return Stage(Learn.stage, (Lane("outcomes", (LEARNING, INCIDENTS, CONTROLS), Learn, lessons.learn),))
+    return Stage(Learn.stage, (Lane("outcomes", Learn.inputs, Learn, lessons.learn),))
 
 
 async def _kept(work: Awaitable[None]) -> None:
@@ -158,8 +174,13 @@ async def _kept(work: Awaitable[None]) -> None:
         raise TemporaryError(f"lessons cannot be kept: {type(error).__name__}: {error}") from error
 
 
-def _moment(told: Lesson) -> tuple[int, str, int]:
-    return told.time_unix_nano, told.control_id, told.about.revision
+def _moment(told: Lesson) -> tuple[bool, int, str, int]:
+    """Order lessons of one incident: what people say goes before what became of an action."""
+    return told.worked is None, told.time_unix_nano, told.control_id, told.about.revision
+
+
+def _finished(outcome: Outcome) -> tuple[int, str]:
+    return outcome.timing.finished_unix_nano, outcome.id
 
 
 def _remember(held: dict[str, V], key: str, value: V) -> None:

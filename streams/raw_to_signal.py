@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
-from detectors.bank import BankSettings
+from detectors.bank import BankSettings, Thresholds
 from schemas.envelope import NANOS
 from schemas.topics import RAW_ALERTS, RAW_LOGS, RAW_METRICS
+from streams.course import Course
 from streams.kernel.detect import STAGE, DetectRules, MetricDetect
 from streams.kernel.detect_alerts import AlertDetect
 from streams.kernel.detect_logs import LogDetect
-from streams.settings import DetectSettings, Settings
 from streams.stage import Lane, Stage
 
 
-def stage(settings: Settings, signal_partitions: int) -> Stage:
+def stage(course: Course, signal_partitions: int) -> Stage:
     """Make the detect stage.
 
     Args:
-        settings: all settings.
+        course: all settings, over event time.
         signal_partitions: how many partitions the signals topic has on the broker: each gets every watermark.
 
     """
-    rules = rules_of(settings.detect, signal_partitions)
+    rules = rules_of(course, signal_partitions)
     return Stage(
         STAGE,
         (
@@ -33,8 +34,9 @@ def stage(settings: Settings, signal_partitions: int) -> Stage:
     )
 
 
-def rules_of(settings: DetectSettings, signal_partitions: int) -> DetectRules:
+def rules_of(course: Course, signal_partitions: int) -> DetectRules:
     """Durations and sizes as the kernels count them."""
+    settings = course.base.detect
     return DetectRules(
         signal_partitions=signal_partitions,
         bank=BankSettings(
@@ -42,11 +44,21 @@ def rules_of(settings: DetectSettings, signal_partitions: int) -> DetectRules:
             lateness_nanos=int(settings.lateness_seconds * NANOS),
             window=settings.window,
             warmup=settings.warmup,
-            false_signals_per_day=settings.false_signals_per_day,
             adapt_ticks=int(settings.adapt_seconds / settings.tick_seconds),
+            thresholds_at=_thresholds(course),
         ),
         max_series=settings.max_series,
         series_ttl=int(settings.series_ttl_seconds * NANOS),
         future_limit=int(settings.future_seconds * NANOS),
         quiet_after=int(settings.quiet_seconds * NANOS),
     )
+
+
+def _thresholds(course: Course) -> Callable[[int], Thresholds]:
+    """Tell the bank what may be learnt; everything else of it stays as it was made."""
+
+    def at(time_unix_nano: int) -> Thresholds:
+        now = course.at(time_unix_nano)
+        return Thresholds(now.settings.detect.false_signals_per_day, now.models("detect"))
+
+    return at

@@ -20,6 +20,7 @@ from schemas.errors import ConfigurationError, TemporaryError
 from schemas.topics import CONTROLS, SIGNALS, Topic
 from streams.app import StageApp, create_app
 from streams.kafka_client import client_config
+from streams.model_watch import followed
 from streams.publisher import Publisher
 from streams.settings import KafkaSettings, Settings
 from streams.snapshots import Snapshots
@@ -50,7 +51,8 @@ async def stage_apps(settings: Settings, names: Sequence[str]) -> AsyncIterator[
         stack.push_async_callback(redis.aclose)
         publisher = Publisher(settings.kafka)
         stack.push_async_callback(publisher.close)
-        around = Surroundings(settings, signals, controls, redis)
+        course = await stack.enter_async_context(followed(settings))
+        around = Surroundings(course, signals, controls, redis)
         apps = []
         for name in names:
             runner, app = _prepare(STAGES[name](around), settings, publisher)

@@ -26,16 +26,20 @@ from actions.connectors.settings import ConnectorsSettings
 from actions.forensics import ForensicsSettings
 from actions.settings import PolicySettings
 from detectors.severity import REHEARSAL, WIDE
-from learning.registry import DETECTION_THRESHOLDS, POLICY_THRESHOLDS, live_file, read
+from learning.registry import CONFIDENCE_CALIBRATION, DETECTION_THRESHOLDS, POLICY_THRESHOLDS, live_file, read
 from schemas.errors import ConfigurationError
 
 # What a learnt model of each kind may set; anything else in it is passed over.
 LEARNT: Mapping[str, frozenset[str]] = {
     POLICY_THRESHOLDS: frozenset({"policy.min_confidence"}),
-    DETECTION_THRESHOLDS: frozenset({"detect.false_signals_per_day", "correlate.lone_wait_seconds"}),
+    DETECTION_THRESHOLDS: frozenset(
+        {"detect.false_signals_per_day", "correlate.lone_wait_seconds", "correlate.doubted"}
+    ),
+    CONFIDENCE_CALIBRATION: frozenset({"correlate.rule_records"}),
 }
 
 Seconds = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
 
 
 class Group(BaseModel):
@@ -151,6 +155,12 @@ class CorrelateSettings(Group):
     """An incident is resolved when nothing of it has fired for this long."""
     lone_wait_seconds: Seconds = 30.0
     """Evidence from one subject alone opens an incident when it has lasted for this long."""
+    doubted: tuple[str, ...] = ()
+    """Names at a place (`prod/checkout:http.server.request.duration`) whose alarms were mostly false: they open an
+    incident only if they last as long as lone evidence, or in company of what is not doubted."""
+    rule_records: dict[str, tuple[NonNegative, NonNegative]] = {}
+    """Per rule of the classifier: how often its class turned out right, and how often wrong. Its confidence is the mean
+    of its prior and these."""
     max_hold_seconds: Seconds = 2.0
     """A source that holds the watermark back for this long of wall-clock time is no longer waited for."""
     recurrence_seconds: Seconds = 3600
@@ -190,6 +200,10 @@ class LearnSettings(Group):
 
     registry: Path = Path("models")
     """Folder of the versions of what was learnt. What is live there holds where no variable and no file says else."""
+    every_hours: Annotated[float, Field(gt=0)] = 24.0
+    """How often the role `learner`, which `reflexarc up` starts, too, builds candidates and puts them to the gate."""
+    play: str | None = None
+    """How much of the topics it plays each time, as `24h` or `7d`; none: candidates are judged by lessons alone."""
 
 
 class StateSettings(Group):
@@ -258,8 +272,12 @@ class Spoken(Settings):
 def pinned() -> frozenset[str]:
     """Name the settings that could be learnt, but that people have set."""
     spoken = Spoken()
-    names = (name for kind in LEARNT.values() for name in kind)
-    return frozenset(name for name in names if _field(name) in getattr(spoken, _group(name)).model_fields_set)
+    return frozenset(name for names in LEARNT.values() for name in names if is_set(spoken, name))
+
+
+def is_set(settings: Settings, name: str) -> bool:
+    """Whether somebody has set it, rather than left it as shipped."""
+    return _field(name) in getattr(settings, _group(name)).model_fields_set
 
 
 def value_of(settings: Settings, name: str) -> Any:
@@ -268,9 +286,17 @@ def value_of(settings: Settings, name: str) -> Any:
 
 
 def with_learnt(settings: Settings, kind: str, parameters: Mapping[str, Any]) -> Settings:
-    """Give the settings as a model of some kind would make them."""
-    learnt = _learnt(kind, parameters)
-    changes = {group: getattr(settings, group).model_copy(update=fields) for group, fields in learnt.items()}
+    """Give the settings as a model of some kind would make them.
+
+    Raises:
+        ValidationError: it sets what cannot be.
+
+    """
+    changes = {}
+    for group, fields in _learnt(kind, parameters).items():
+        now = getattr(settings, group)
+        checked = type(now).model_validate(fields)
+        changes[group] = now.model_copy(update={name: getattr(checked, name) for name in fields})
     return settings.model_copy(update=changes)
 
 
@@ -300,11 +326,12 @@ def config_path() -> Path | None:
     return local if local.exists() else None
 
 
-def load_settings(over: Path | None = None) -> Settings:
+def load_settings(over: Path | None = None, *, learnt: bool = True) -> Settings:
     """Read the settings.
 
     Args:
         over: a TOML file whose settings go before all others, to try them out.
+        learnt: with what is live of what was learnt; without for who follows that over time (`streams.course`).
 
     Raises:
         ConfigurationError: naming each wrong setting.
@@ -314,7 +341,7 @@ def load_settings(over: Path | None = None) -> Settings:
     if path is not None and not path.exists():
         raise ConfigurationError(f"REFLEXARC_CONFIG names {path}, which does not exist")
     try:
-        return Settings(**({} if over is None else _toml(over)))
+        return (Settings if learnt else Spoken)(**({} if over is None else _toml(over)))
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
         raise ConfigurationError(f"settings ({over or path or 'environment'}): {faults}") from None

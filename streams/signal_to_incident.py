@@ -1,7 +1,8 @@
 """The correlate stage: signals in, incident revisions out. The thinking is in `streams.kernel.correlate`.
 
 Event time decides everything but one thing: how long to wait, by this process's clock, for a source that has fallen
-silent. That is decided here.
+silent. That is decided here, and said on the topic `signals` itself: incidents are made only of what lies there, in its
+order, so that whoever reads the same partition makes the same incidents, byte for byte.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from detectors.severity import Context
 from detectors.topology import Calls, parse
 from schemas.envelope import NANOS
 from schemas.errors import ConfigurationError
-from schemas.incident import Incident
 from schemas.signal import Progress, Signal
 from schemas.topics import INCIDENTS, SIGNALS, Topic
+from streams.course import Course
 from streams.kernel.base import Emit, Output, RecordKernel
-from streams.kernel.correlate import Correlator, CorrelatorState
+from streams.kernel.correlate import Correlator, CorrelatorState, RulesAt
 from streams.kernel.grouping import CorrelateRules
-from streams.settings import CorrelateSettings, InhibitSettings, Settings
+from streams.settings import CorrelateSettings, InhibitSettings
 from streams.stage import Lane, Stage
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,8 @@ class Correlate(RecordKernel):
 
     def __init__(
         self,
-        rules: CorrelateRules,
+        rules: CorrelateRules | RulesAt,
+        partition: int = 0,
         *,
         max_hold_seconds: float,
         clock: Callable[[], float] = monotonic,
@@ -43,13 +45,16 @@ class Correlate(RecordKernel):
     ) -> None:
         saved = None if state is None else CorrelatorState.model_validate_json(state)
         self._correlator = Correlator(rules, saved, calls)
+        self._partition = partition
         self._max_hold = max_hold_seconds
         self._clock = clock
         self._held: tuple[int | None, float] = (None, clock())  # the oldest waiting signal, and since when
         self._stood: tuple[int, float] = (self._correlator.watermark, clock())  # the watermark, and since when
 
     def one(self, topic: Topic, record: Signal | Progress) -> list[Output]:  # noqa: ARG002 - there is only one
-        return _emits(self._correlator.take(record))
+        excused = isinstance(record, Progress) and record.excuses
+        taken = self._correlator.excuse(record.time_unix_nano) if excused else self._correlator.take(record)
+        return [Emit(INCIDENTS, incident.scope.encode(), incident) for incident in taken]
 
     def wake(self, quiet_seconds: float) -> list[Output]:  # noqa: ARG002 - progress records say more than silence
         return [*self._excuse_signals(), *self._excuse_timers()]
@@ -70,7 +75,8 @@ class Correlate(RecordKernel):
         if now - self._held[1] <= self._max_hold:
             return []
         log.info("waited %.1f s for sources behind %d: going on without them", self._max_hold, oldest)
-        return _emits(self._correlator.excuse(oldest))
+        self._held = (oldest, now)  # said again if it does not get here in as long
+        return self._excuse(oldest)
 
     def _excuse_timers(self) -> list[Output]:
         """Let a timer fire that no record will: all sources are silent, and as much time has passed by the clock."""
@@ -79,20 +85,36 @@ class Correlate(RecordKernel):
             self._stood = (reached, now)
         if due is None or now - self._stood[1] - self._max_hold < (due - reached) / NANOS:
             return []
-        return _emits(self._correlator.excuse(due))
+        self._stood = (reached, now)
+        return self._excuse(due)
+
+    def _excuse(self, until: int) -> list[Output]:
+        source = f"{self.stage}/{self._partition}"
+        record = Progress(source=source, time_unix_nano=until, idle=True, excuses=True)
+        return [Emit(SIGNALS, source.encode(), record, self._partition)]
 
 
-def stage(settings: Settings) -> Stage:
+def stage(course: Course) -> Stage:
     """Make the correlate stage."""
-    make = maker(settings)
-    return Stage(Correlate.stage, (Lane("signals", (SIGNALS,), lambda _, state: make(state)),))
+    make = maker(course)
+    return Stage(Correlate.stage, (Lane("signals", (SIGNALS,), make),))
 
 
-def maker(settings: Settings, clock: Callable[[], float] = monotonic) -> Callable[[bytes | None], Correlate]:
+def maker(course: Course, clock: Callable[[], float] = monotonic) -> Callable[[int, bytes | None], Correlate]:
     """Tell how to make the kernel of a partition; a replay brings a clock of its own."""
-    rules, hold = rules_of(settings.correlate), settings.correlate.max_hold_seconds
-    calls = calls_of(settings.correlate)
-    return lambda state: Correlate(rules, max_hold_seconds=hold, clock=clock, calls=calls, state=state)
+    settings = course.base.correlate
+    hold, calls = settings.max_hold_seconds, calls_of(settings)
+    made: dict[tuple[str, ...], CorrelateRules] = {}
+
+    def rules(time_unix_nano: int) -> CorrelateRules:
+        now = course.at(time_unix_nano)
+        key = now.models("correlate")
+        return made[key] if key in made else made.setdefault(key, rules_of(now.settings.correlate, key))
+
+    def make(partition: int, state: bytes | None) -> Correlate:
+        return Correlate(rules, partition, max_hold_seconds=hold, clock=clock, calls=calls, state=state)
+
+    return make
 
 
 def calls_of(settings: CorrelateSettings) -> Calls:
@@ -112,8 +134,8 @@ def calls_of(settings: CorrelateSettings) -> Calls:
     return parse(text, str(path))
 
 
-def rules_of(settings: CorrelateSettings) -> CorrelateRules:
-    """Return the settings as the kernel has them.
+def rules_of(settings: CorrelateSettings, models: tuple[str, ...] = ()) -> CorrelateRules:
+    """Return the settings as the kernel has them; `models` set some of them.
 
     Raises:
         ConfigurationError: a matcher of a rule of inhibition is none.
@@ -131,6 +153,9 @@ def rules_of(settings: CorrelateSettings) -> CorrelateRules:
         split_after=int(settings.split_after_seconds * NANOS),
         learn_links=settings.learn_links,
         inhibit=tuple(_rule(one) for one in settings.inhibit),
+        doubted=frozenset(settings.doubted),
+        rule_records=settings.rule_records,
+        models=models,
         context=Context(
             critical=settings.critical_services,
             minor=settings.minor_services,
@@ -143,7 +168,3 @@ def rules_of(settings: CorrelateSettings) -> CorrelateRules:
 def _rule(settings: InhibitSettings) -> Rule:
     sources, targets = (tuple(map(matcher, said)) for said in (settings.source_matchers, settings.target_matchers))
     return Rule(sources, targets, settings.equal)
-
-
-def _emits(incidents: list[Incident]) -> list[Output]:
-    return [Emit(INCIDENTS, incident.scope.encode(), incident) for incident in incidents]

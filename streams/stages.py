@@ -15,6 +15,7 @@ from streams import (
     raw_to_signal,
     signal_to_incident,
 )
+from streams.course import Course
 from streams.settings import Settings
 from streams.stage import Stage
 
@@ -23,10 +24,14 @@ from streams.stage import Stage
 class Surroundings:
     """What stages are made from."""
 
-    settings: Settings
+    course: Course
     signal_partitions: int
     control_partitions: int
     redis: Redis
+
+    @property
+    def settings(self) -> Settings:
+        return self.course.base
 
     @property
     def rails(self) -> RailsStore:
@@ -38,9 +43,9 @@ class Surroundings:
 
 
 STAGES: Mapping[str, Callable[[Surroundings], Stage]] = {
-    "detect": lambda around: raw_to_signal.stage(around.settings, around.signal_partitions),
-    "correlate": lambda around: signal_to_incident.stage(around.settings),
-    "decide": lambda around: incident_to_decision.stage(around.settings, around.rails, around.control_partitions),
+    "detect": lambda around: raw_to_signal.stage(around.course, around.signal_partitions),
+    "correlate": lambda around: signal_to_incident.stage(around.course),
+    "decide": lambda around: incident_to_decision.stage(around.course, around.rails, around.control_partitions),
     "act": lambda around: decision_to_action.stage(around.settings, around.rails),
     "learn": lambda around: outcome_to_lesson.stage(around.lessons),
 }

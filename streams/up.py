@@ -29,6 +29,7 @@ ROLES: Mapping[str, Sequence[str]] = {
     "worker": ("worker",),
     "executor": ("executor",),
     "console": ("console",),
+    "learner": ("learner",),
 }
 # A third of the catalogue's: 4 raw partitions and 2 of the rest keep a laptop's two to eight cores busy.
 EMBEDDED_PARTITION_DIVISOR = 3

@@ -22,6 +22,7 @@ from schemas.incident import Incident
 from schemas.topics import ACTIONS, DECISIONS, INCIDENTS, SIGNALS, Topic
 from streams import raw_to_signal
 from streams.batch import Batch
+from streams.course import Course
 from streams.decision_to_action import Act
 from streams.incident_to_decision import Decide
 from streams.kernel.base import Emit, Kernel, Output
@@ -56,7 +57,7 @@ class Arc:
 
     def __init__(self, policy: PolicySettings = AUTONOMOUS) -> None:
         settings = Settings()
-        lanes = raw_to_signal.stage(settings, 1).lanes
+        lanes = raw_to_signal.stage(Course(settings), 1).lanes
         correlate = Correlate(
             rules_of(settings.correlate),
             max_hold_seconds=settings.correlate.max_hold_seconds,

@@ -20,11 +20,12 @@ from schemas.incident import Incident
 from schemas.signal import Progress, Signal
 from schemas.topics import RAW_METRICS
 from streams.batch import Batch
+from streams.course import Course
 from streams.kernel.base import Emit
 from streams.kernel.correlate import Correlator
 from streams.kernel.detect import MetricDetect
 from streams.raw_to_signal import rules_of
-from streams.settings import CorrelateSettings, DetectSettings
+from streams.settings import CorrelateSettings, Settings
 from streams.signal_to_incident import rules_of as correlate_rules_of
 
 Floats = NDArray[np.float64]
@@ -165,7 +166,7 @@ class LivePartition:
     """The kernels that a worker would run for one partition."""
 
     def __init__(self, state: bytes | None = None) -> None:
-        self._detect = MetricDetect(rules_of(DetectSettings(), 1), 0, state)
+        self._detect = MetricDetect(rules_of(Course(Settings()), 1), 0, state)
         self._correlate = Correlator(correlate_rules_of(CorrelateSettings()))
 
     def copy(self) -> LivePartition:

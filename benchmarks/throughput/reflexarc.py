@@ -18,6 +18,7 @@ from benchmarks.throughput.windows import WINDOW_SECONDS
 from schemas.topics import RAW_METRICS, SIGNALS
 from streams.app import Handle, StageApp, create_app
 from streams.batch import Batch
+from streams.course import Course
 from streams.decode import MetricDecoder, SeriesTable
 from streams.decoding import compiled
 from streams.kafka_client import client_config
@@ -73,7 +74,7 @@ def _decode(watch: Stopwatch) -> Handle:
 
 async def _whole(settings: Settings, publisher: Publisher, watch: Stopwatch) -> StageApp:
     partitions = await asyncio.to_thread(partition_count, settings.kafka, SIGNALS)
-    detect = stage(settings, partitions)
+    detect = stage(Course(settings), partitions)
     prefix = settings.kafka.topic_prefix
     runner = StageRunner(
         Stage(f"detect-{uuid4().hex}", tuple(lane for lane in detect.lanes if RAW_METRICS in lane.inputs)),

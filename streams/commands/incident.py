@@ -36,7 +36,7 @@ def replay(
     """Make an incident again from its signals, step by step, beside what was recorded of it that day."""
     from streams.replay.incident import rebuild  # noqa: PLC0415 - heavy: see streams.cli
 
-    settings = load_settings()
+    settings = load_settings(learnt=False)
     partitions, seen = _from_topics(settings) if archive is None else _from_archive(archive)
     found = rebuild(identity, seen, settings, partitions)
     if json:

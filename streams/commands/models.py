@@ -48,7 +48,7 @@ def rollback(
     model: Annotated[str | None, typer.Argument(help="Id of an earlier model; none: the shipped settings.")] = None,
     by: By = None,
 ) -> None:
-    """Make an earlier model live again, or the shipped settings. Processes take it up when they start."""
+    """Make an earlier model live again, or the shipped settings. Running workers take it up within seconds."""
     settings = load_settings()
     registry, now, person = registry_of(settings), time.time_ns(), by or getpass.getuser()
     if model is not None:
@@ -71,7 +71,7 @@ def judge_model(model: ModelId, *, live: FiguresFile, candidate: FiguresFile) ->
     if found.status not in {"candidate", "rejected"}:
         raise PermanentError(f"model {found.id} is {found.status}; only a candidate can be judged")
     figures, mine = _figures(live), _figures(candidate)
-    ruling = judge(figures, mine)
+    ruling = judge(figures, mine, found.kind)
     status = "live" if ruling.passed else "rejected"
     update = {"status": status, "reason": ruling.reason, "changed_unix_nano": time.time_ns()}
     publish(settings, registry.add(found.model_copy(update={**update, "figures": mine, "live_figures": figures})))

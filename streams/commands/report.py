@@ -41,12 +41,14 @@ def report(
     downtime_cost: Annotated[float, typer.Option(min=0, help="Per minute that a service is impaired.")] = 0.0,
 ) -> None:
     """Measure times, errors, calibration, compression, autonomy and savings, each with its interval."""
-    from learning.history import gather  # noqa: PLC0415 - heavy: see streams.cli
+    from learning.confidence import by  # noqa: PLC0415 - heavy: see streams.cli
+    from learning.history import gather  # noqa: PLC0415
     from learning.measures import measure  # noqa: PLC0415
     from learning.page import page  # noqa: PLC0415
     from learning.returns import Assumptions  # noqa: PLC0415
     from streams.histories import read_history  # noqa: PLC0415
     from streams.present import screen  # noqa: PLC0415
+    from streams.settings import load_settings  # noqa: PLC0415
 
     assumptions = Assumptions(
         baseline_repair_minutes=baseline_minutes,
@@ -55,7 +57,8 @@ def report(
         downtime_cost_per_minute=downtime_cost,
     )
     truth = None if labels is None else read_history([labels])
-    found = measure(gather(_records(archives)), assumptions, truth)
+    records = load_settings().correlate.rule_records
+    found = measure(gather(_records(archives)), assumptions, truth, by(records) if records else None)
     if html is not None:
         html.write_text(page(found), encoding="utf-8")
     if json:
@@ -85,7 +88,7 @@ def _records(archives: Iterable[Path] | None) -> Iterator[Any]:
 def _shown(found: Report) -> RenderableType:
     if not found.incidents:
         return Text("No incidents.")
-    return Group(_times(found), Text(), _figures(found), Text(), _labels(found))
+    return Group(_times(found), Text(), _figures(found), Text(), _labels(found), Text(), _curve(found))
 
 
 def _times(found: Report) -> Table:
@@ -112,6 +115,7 @@ def _figures(found: Report) -> Table:
         ("repaired without a person", found.autonomy),
         ("alert compression", compression),
         ("Brier score", found.calibration.brier),
+        *([] if found.recalibrated is None else [("Brier score by the live record", found.recalibrated.brier)]),
         ("true class in the prediction set", found.calibration.coverage),
         ("drift of inputs (0.25 is a shift)", _stability(found)),
         ("drift of calibration (20 is an alarm)", f"{found.drift.calibration_martingale:.3g}"),
@@ -125,6 +129,21 @@ def _figures(found: Report) -> Table:
         rows += [("found of the list", found.detection.recall), ("true by the list", found.detection.precision)]
     for name, value in rows:
         table.add_row(Text(name, style="dim"), Text(str(value)))
+    return table
+
+
+def _curve(found: Report) -> Table:
+    """Show what was claimed beside what was found, and what the live record would claim."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    sides = [
+        ("", found.calibration),
+        *([] if found.recalibrated is None else [("by the live record ", found.recalibrated)]),
+    ]
+    for column in ("confidence", "claimed", "right"):
+        table.add_column(column)
+    for name, one in sides:
+        for part in one.curve:
+            table.add_row(f"{name}{part.lower:.1f} to {part.upper:.1f}", f"{part.claimed:.2f}", str(part.found))
     return table
 
 

@@ -34,7 +34,8 @@ def worker(
     unknown = [name for name in names if name not in STAGES]
     if unknown:
         raise ConfigurationError(f"no stage {unknown[0]!r}; there are {', '.join(STAGES)}")
-    settings = load_settings()
+    # What is learnt is followed while it runs: see `streams.course`.
+    settings = load_settings(learnt=False)
     end_with_parent()
     sys.exit(run_worker(lambda: stage_apps(settings, names)))
 
@@ -57,6 +58,13 @@ def console() -> None:
     _run(lambda stop: serve(config, stop, listening=lambda url: typer.echo(f"console on {url}")))
 
 
+def learner() -> None:
+    """Learn again and again: build candidates, put them to the gate, as `reflexarc learn` does once."""
+    from streams.commands.learner import run_learner  # noqa: PLC0415
+
+    _run(run_learner)
+
+
 def up() -> None:
     """Run everything on this machine; what is not configured is brought along."""
     from streams.up import ROLES, Supervisor, installation  # noqa: PLC0415
@@ -76,7 +84,7 @@ def up() -> None:
 
 def add_to(app: typer.Typer) -> None:
     """Register these commands."""
-    for command in (up, worker, executor, console):
+    for command in (up, worker, executor, console, learner):
         app.command()(command)
 
 

@@ -21,7 +21,7 @@ depend on how the sources interleaved. The rules, of which `streams.kernel.group
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from heapq import heapify, heappop, heappush
 from operator import itemgetter
 
@@ -67,6 +67,10 @@ SOONER_NANOS = 60 * NANOS
 PEER = "peer.service"
 
 
+# The rules in force at an event time.
+RulesAt = Callable[[int], CorrelateRules]
+
+
 class CorrelatorState(Model):
     """A snapshot: everything the kernel knows."""
 
@@ -84,9 +88,15 @@ class CorrelatorState(Model):
 class Correlator:
     """The kernel for one partition of signals."""
 
-    def __init__(self, rules: CorrelateRules, state: CorrelatorState | None = None, calls: Calls | None = None) -> None:
+    def __init__(
+        self,
+        rules: CorrelateRules | RulesAt,
+        state: CorrelatorState | None = None,
+        calls: Calls | None = None,
+    ) -> None:
         """Begin where `state` ended; `calls` is which services each service is known to call."""
-        self.rules = rules
+        self._rules_at: RulesAt = rules if callable(rules) else lambda _: rules
+        self.rules = self._rules_at(0)
         self._topology = Topology(calls, state.calls if state else ())
         self._coincidences = Coincidences(state.coincidences if state else None)
         self.late = state.late if state else 0
@@ -96,7 +106,7 @@ class Correlator:
         self._swept = 0
         self._watermarks = Watermarks(state.reached, set(state.idle)) if state else Watermarks()
         firing = {subject: signal for scope in self._scopes.values() for subject, signal in scope.active.items()}
-        self._inhibitions = Inhibitions(rules.inhibit, firing.values())
+        self._inhibitions = Inhibitions(self.rules.inhibit, firing.values())
         # The rules may be others than they were when this was saved.
         for name in self._inhibit({subject: signal.entity.scope for subject, signal in sorted(firing.items())}):
             self._scopes[name] = self._scopes[name].model_copy(update={"due": self._released})
@@ -171,6 +181,7 @@ class Correlator:
             if signal_at is not None and signal_at <= until and (timer_at is None or signal_at <= timer_at):
                 revisions += self._apply(self._waiting.pop(), signal_at)
             elif timer_at is not None and timer_at <= until:
+                self.rules = self._rules_at(timer_at)
                 revisions += self._settle(scope, self._scopes[scope].model_copy(update={"due": None}), timer_at)
             else:
                 break
@@ -196,6 +207,7 @@ class Correlator:
             del self._taken[identity]
 
     def _apply(self, signal: Signal, now: int) -> list[Incident]:
+        self.rules = self._rules_at(now)
         own = signal.entity.scope
         peer = signal.attributes.get(PEER)
         if isinstance(peer, str):

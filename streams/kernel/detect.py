@@ -308,6 +308,7 @@ def signal(kind: SignalKind, verdict: Verdict, series: Series, reasons: tuple[st
         unit=series.unit,
         detector=COARSE_DETECTOR if verdict.looks else DETECTOR,
         model_version=MODEL_VERSION,
+        models=verdict.models,
         reasons=reasons,
         origin=origin,
     )

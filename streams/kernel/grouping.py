@@ -13,6 +13,7 @@ from pydantic import Field
 from detectors.classify import classify
 from detectors.inhibition import Rule
 from detectors.root_cause import rank_causes
+from detectors.rules import RuleRecord
 from detectors.severity import Context, assess
 from schemas.envelope import NANOS, Model
 from schemas.incident import Classification, Incident, heard, incident_id
@@ -38,6 +39,11 @@ class CorrelateRules:
     recurrence_window: int = 3600 * NANOS
     join_window: int = 600 * NANOS
     split_after: int = 60 * NANOS
+    doubted: frozenset[str] = frozenset()
+    """Scope and name of what mostly raises false alarms: `environment/service:name`."""
+    rule_records: Mapping[str, RuleRecord] = field(default_factory=dict)
+    models: tuple[str, ...] = ()
+    """The learnt models that set any of it."""
     context: Context = field(default_factory=Context)
     inhibit: tuple[Rule, ...] = ()
     learn_links: bool = True
@@ -209,10 +215,12 @@ def onset(scope: Scope) -> int:
 def opens_at(scope: Scope, rules: CorrelateRules) -> int:
     """Event time at which this evidence suffices to open an incident."""
     active = scope.loud
-    if len({signal.witness for signal in active}) > 1:
+    # What mostly raises false alarms is no witness: it has to last, whatever else like it there is.
+    believed = [s for s in active if f"{s.entity.scope}:{s.name}" not in rules.doubted]
+    if len({signal.witness for signal in active}) > 1 and believed:
         return 0
-    if any(s.kind == "alert" for s in active):
-        return min(s.time_unix_nano for s in active) + rules.group_wait
+    if any(s.kind == "alert" for s in believed):
+        return min(s.time_unix_nano for s in believed) + rules.group_wait
     return min(s.time_unix_nano for s in active) + rules.lone_wait
 
 
@@ -232,7 +240,7 @@ def revision(name: str, scope: Scope, now: int, rules: CorrelateRules, ties: Tie
     began = onset(scope)
     # Counted from the onset, not from now: a cause does not cease to be one because its effects last.
     changes = [c for c in scope.changes if c.onset_unix_nano >= began - rules.change_window]
-    classification = classify(own, changes)
+    classification = classify(own, changes, rules.rule_records)
     severity, because = assess(name, loud, changes, rules.context)
     former = _recurs(scope.former, own, began, rules)
     others = dict.fromkeys(signal.entity.service for signal in loud)
@@ -261,6 +269,7 @@ def revision(name: str, scope: Scope, now: int, rules: CorrelateRules, ties: Tie
         signal_count=scope.joined,
         active_subjects=tuple(sorted(signal.subject for signal in scope.loud)),
         acknowledged_by=tuple(sorted({s.acknowledged_by for s in signals if s.acknowledged_by})),
+        models=rules.models,
     )
 
 

@@ -21,6 +21,7 @@ from schemas.incident import Incident
 from schemas.signal import Progress, Signal
 from schemas.topics import ACTIONS, CONTROLS, DEAD_LETTERS, DECISIONS, INCIDENTS, LEARNING, SIGNALS, Topic
 from streams.batch import Batch
+from streams.course import Course
 from streams.decision_to_action import Act
 from streams.decision_to_action import maker as act_maker
 from streams.incident_to_decision import Decide
@@ -29,7 +30,6 @@ from streams.kernel.base import Emit, Kernel, Output
 from streams.replay.detection import Detected
 from streams.replay.slices import Slices
 from streams.replay.span import Place
-from streams.settings import Settings
 from streams.signal_to_incident import Correlate
 from streams.signal_to_incident import maker as correlate_maker
 
@@ -64,20 +64,31 @@ class Heard:
     signals: list[Signal] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
     told: list[tuple[Place, Batch]] = field(default_factory=list)
+    recorded: list[tuple[int, Signal | Progress]] = field(default_factory=list)
+    """Instead of signals and progress: what a partition of the topic held, in its order."""
 
 
 class Arc:
-    """All partitions of the stages after detection."""
+    """All partitions of the stages after detection.
 
-    def __init__(self, settings: Settings, partitions: int) -> None:
+    With `as_recorded` the signals are those of the topic, which hold what was not waited for, too: no clock is asked.
+    """
+
+    def __init__(self, course: Course, partitions: int, *, as_recorded: bool = False) -> None:
         self.made = Made()
         self._seconds = 0.0  # by the broker's clock
         self._reached = 0  # by event time
         self._heard: dict[int, float] = {}  # when each kernel last heard something
-        correlate, decide, act = correlate_maker(settings, self._now), decide_maker(settings), act_maker(settings)
-        self._correlate: list[Correlate] = [correlate(None) for _ in range(partitions)]
+        correlate, decide = correlate_maker(course, self._now), decide_maker(course)
+        act = act_maker(course.base)
+        self._correlate: list[Correlate] = [correlate(i, None) for i in range(partitions)]
         self._decide: list[Decide] = [decide(i, None) for i in range(partitions)]
         self._act: list[Act] = [act(i, None) for i in range(partitions)]
+        self._clocked: list[Correlate | Decide | Act] = [
+            *([] if as_recorded else self._correlate),
+            *self._decide,
+            *self._act,
+        ]
         self._readers: dict[str, Sequence[Kernel]] = {
             SIGNALS.name: self._correlate,
             INCIDENTS.name: self._decide,
@@ -88,12 +99,14 @@ class Arc:
     @property
     def waits(self) -> bool:
         """Whether the passing of time alone may bring something about."""
-        return any(kernel.waits for kernel in self._correlate + self._decide + self._act)
+        return any(kernel.waits for kernel in self._clocked)
 
     def play(self, heard: Heard, end_millis: int) -> None:
         """Play one slice. Signals first: one that is early waits for its time, one that is late is late for good."""
         self._seconds = end_millis / 1000
         self._reached = max([self._reached, *(progress.time_unix_nano for progress in heard.progress)])
+        for partition, record in heard.recorded:
+            self._carry_out(self._correlate[partition].one(SIGNALS, record))
         for signal in heard.signals:
             self._publish(SIGNALS, signal.key, signal)
         for kernel in self._correlate:
@@ -106,7 +119,7 @@ class Arc:
     def wake(self, end_millis: int) -> None:
         """Let time pass."""
         self._seconds = end_millis / 1000
-        for kernel in self._correlate + self._decide + self._act:
+        for kernel in self._clocked:
             quiet = self._seconds - self._heard.get(id(kernel), self._seconds)
             self._carry_out(kernel.wake(quiet))
 
@@ -137,11 +150,11 @@ class Arc:
             if _is_letter(output):
                 self.made.dead_letters[getattr(output.record, "reason", "")] += 1
             else:
-                self._publish(output.topic, output.key, output.record)
+                self._publish(output.topic, output.key, output.record, output.partition)
 
-    def _publish(self, topic: Topic, key: bytes, record: Record) -> None:
+    def _publish(self, topic: Topic, key: bytes, record: Record, partition: int | None = None) -> None:
         """Hand a record to whoever reads its topic, in the partition where Kafka would put it."""
-        at = (murmur2(key) & 0x7FFFFFFF) % len(self._decide)
+        at = (murmur2(key) & 0x7FFFFFFF) % len(self._decide) if partition is None else partition
         # Through the bytes, as it would be: what a reader refuses live it refuses here.
         batch = Batch(topic.name, at, [encode(record)], [key], [0], [int(self._seconds * 1000)])
         self._carry_out(self._take(self._readers[topic.name][at], topic, batch))
@@ -153,17 +166,17 @@ class Arc:
 def run(
     detected: Sequence[Detected],
     told: Iterable[tuple[Place, Batch]],
-    settings: Settings,
+    course: Course,
     slices: Slices,
     partitions: int,
 ) -> Made:
     """Play what detection found and what was said, in order of time."""
-    return play(_in_order(detected, told), settings, slices, partitions)
+    return play(_in_order(detected, told), Arc(course, partitions), slices)
 
 
-def play(heard_by_end: Iterable[tuple[int, Heard]], settings: Settings, slices: Slices, partitions: int) -> Made:
+def play(heard_by_end: Iterable[tuple[int, Heard]], arc: Arc, slices: Slices) -> Made:
     """Play slice after slice."""
-    arc, last = Arc(settings, partitions), None
+    last: int | None = None
     for end, heard in heard_by_end:
         # With nothing to hear, time still passes for those who wait for it.
         while last is not None and arc.waits and (last := slices.after(last)) < end:

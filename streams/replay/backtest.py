@@ -6,15 +6,17 @@ memory, publishes nothing and executes nothing: there is no producer and no conn
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from schemas.codec import decode
 from schemas.errors import RecordError
+from schemas.model import ModelVersion
 from schemas.signal import Signal
 from schemas.topics import BY_NAME, INCIDENT_PARTITIONS, SIGNALS
 from streams.batch import Batch
+from streams.course import Course
 from streams.replay.arc import TOLD, Made, run
 from streams.replay.archive import Archive
 from streams.replay.detection import Detected, detect, part
@@ -47,12 +49,13 @@ class Backtest:
         self._slices = Slices(batch.timestamps[0] for _, batch in self._told)
         self._partitions = archive.partitions().get(SIGNALS.name, INCIDENT_PARTITIONS)
         # Detection takes nearly all of the time, and is the same where its settings are.
-        self._detected: dict[str, list[Detected]] = {}
+        self._detected: dict[tuple[object, ...], list[Detected]] = {}
 
-    def play(self, settings: Settings) -> Replayed:
-        """Play the recording with these settings."""
-        detected = self._detect(settings)
-        made = run(detected, self._told, settings, self._slices, self._partitions)
+    def play(self, settings: Settings, versions: Iterable[ModelVersion] = ()) -> Replayed:
+        """Play the recording with these settings, and over them what learnt versions set while they were live."""
+        course = Course(settings, versions)
+        detected = self._detect(course)
+        made = run(detected, self._told, course, self._slices, self._partitions)
         for one in detected:
             made.dead_letters.update(one.dead_letters)
         return Replayed(
@@ -64,12 +67,12 @@ class Backtest:
             last_millis=self._archive.until_millis,
         )
 
-    def _detect(self, settings: Settings) -> list[Detected]:
-        key = settings.detect.model_dump_json()
+    def _detect(self, course: Course) -> list[Detected]:
+        key = course.base.detect.model_dump_json(), course.held
         if key not in self._detected:
             self._detected[key] = detect(
                 self._archive,
-                settings,
+                course,
                 self._slices,
                 self._partitions,
                 workers=self._workers,

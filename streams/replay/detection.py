@@ -21,12 +21,12 @@ from schemas.dead_letter import DeadLetter
 from schemas.signal import Progress, Signal
 from schemas.topics import BY_NAME, Topic
 from streams.batch import Batch
+from streams.course import Course
 from streams.kernel.base import Emit, Kernel, Output
 from streams.raw_to_signal import stage
 from streams.replay.archive import RAW, Archive
 from streams.replay.slices import Slices
 from streams.replay.span import Place
-from streams.settings import Settings
 
 # How often a progress bar hears of processes beside this one.
 LOOK_SECONDS = 0.2
@@ -105,7 +105,7 @@ class PartitionReplay:
 
 def detect(
     archive: Archive,
-    settings: Settings,
+    course: Course,
     slices: Slices,
     signal_partitions: int,
     *,
@@ -114,17 +114,17 @@ def detect(
 ) -> list[Detected]:
     """Play all raw partitions, in this process or in several; the result is the same."""
     shares = _shares(archive, workers)
-    work = (archive, settings, slices, signal_partitions)
+    work = (archive, course, slices, signal_partitions)
     found = _here(work, shares[0], moved) if len(shares) == 1 else _beside(work, shares, moved)
     return sorted(found, key=lambda one: one.place)
 
 
-Work = tuple[Archive, Settings, Slices, int]
+Work = tuple[Archive, Course, Slices, int]
 
 
 def _here(work: Work, places: Collection[Place], moved: Callable[[int], None]) -> list[Detected]:
-    archive, settings, slices, signal_partitions = work
-    make = {topic.name: lane.make for lane in stage(settings, signal_partitions).lanes for topic in lane.inputs}
+    archive, course, slices, signal_partitions = work
+    make = {topic.name: lane.make for lane in stage(course, signal_partitions).lanes for topic in lane.inputs}
     replays: dict[Place, PartitionReplay] = {}
     for place, batch in archive.batches(places):
         if place not in replays:

@@ -14,6 +14,8 @@ from typing import Annotated
 from pydantic import Field
 
 from actions.autonomy import HARMFUL, TIERS
+from learning.calibration import Calibration, Claim, calibrate
+from learning.gate import BRIER
 from learning.history import Case, gather
 from learning.measures import same
 from learning.occurrence import Occurrence
@@ -105,6 +107,8 @@ class Figures(Model):
     delays: tuple[float, ...]
     decisions: dict[str, dict[str, int]]
     """Every decision, by tier and verdict."""
+    calibration: Calibration
+    """What confidences were worth, of incidents of which it is known what they were."""
     would_act: int
     commands: int
     """What executors would have been sent, approvals of that time included."""
@@ -145,6 +149,8 @@ def figures(
     delays = tuple(_delays(cases, matches, truth))
     proposed = [one for one in handled if one.playbook is not None]
     harmful = rate(sum(one.harm is not None for one in proposed), len(proposed))
+    worth = calibrate(list(_claims(cases, matches, truth)))
+    brier = worth.brier.value
     return Figures(
         digest=made.digest,
         policy_version=made.decisions[-1].policy_version if made.decisions else None,
@@ -162,6 +168,7 @@ def figures(
         detection_seconds=mean(delays),
         delays=delays,
         decisions=_by_tier(made.decisions),
+        calibration=worth,
         would_act=sum(one.acts for one in handled),
         commands=len(made.commands),
         proposals=len(proposed),
@@ -172,6 +179,7 @@ def figures(
             "false_positive_rate": sum(false) / len(false) if false else 0.0,
             "missed_incidents": len(missed) / len(truth) if truth else 0.0,
             "harmful_proposals": harmful.value or 0.0,
+            **({} if brier is None else {BRIER: brier}),
         },
     )
 
@@ -242,6 +250,19 @@ def _harm(
         return f"it was {really}, which {playbook} is not for"
     ended = [one for one in case.tried if one.playbook == playbook and one.result in HARMFUL]
     return f"tried then, it ended {ended[-1].result}: {ended[-1].reason}" if ended else None
+
+
+def _claims(
+    cases: Sequence[Case], matches: Mapping[str, Occurrence | None], truth: Sequence[Occurrence] | None
+) -> Iterable[Claim]:
+    """Compare the class of each incident with what it was; a list that names no class says nothing of it."""
+    for case in cases:
+        match = matches[case.incident.id]
+        really = match.label if match is not None and match.label else case.true_label
+        if _is_false(case, match, truth):
+            yield Claim(case.classification.confidence, right=False)
+        elif really:
+            yield Claim(case.classification.confidence, really == case.label)
 
 
 def _missed(one: Occurrence) -> Missed:

@@ -20,13 +20,14 @@ from schemas.errors import PermanentError
 from schemas.incident import Incident
 from schemas.model import ModelVersion
 from schemas.outcome import Outcome
-from schemas.signal import Progress, Signal
-from schemas.topics import CONTROLS, LEARNING
+from schemas.signal import Signal
+from schemas.topics import CONTROLS, LEARNING, SIGNALS
 from streams.batch import Batch
-from streams.replay.arc import Heard, Made, play
+from streams.course import Course
+from streams.replay.arc import Arc, Heard, Made, play
 from streams.replay.slices import Slices
 from streams.replay.span import Place
-from streams.settings import Settings, with_learnt
+from streams.settings import Settings
 from streams.tail import Seen
 
 Rebuilt = Literal["same", "other", "not rebuilt"]
@@ -63,7 +64,7 @@ def rebuild(beginning: str, seen: Sequence[Seen], settings: Settings, partitions
     Args:
         beginning: of the incident's id.
         seen: records of the topics signals, incidents, decisions, actions, controls, learning and models.
-        settings: of today.
+        settings: of today, as people set them.
         partitions: how many the topics have that are kept by scope.
 
     Raises:
@@ -72,14 +73,14 @@ def rebuild(beginning: str, seen: Sequence[Seen], settings: Settings, partitions
     """
     identity, scope = _find(beginning, seen)
     decisions = [one.record for one in seen if isinstance(one.record, Decision) and one.record.incident_id == identity]
-    then, said = _settings_of(decisions, seen, settings)
-    made = _made_again(scope, seen, then, partitions)
-    again: dict[str, Record] = {_key(one): one for one in (*made.incidents, *made.decisions)}
     mine = [one for one in seen if _belongs(one.record, identity)]
-    steps = [*_signals(identity, seen), *(_step(one, again) for one in mine)]
+    course = _of_that_day([one.record for one in mine], seen, settings)
+    made = _made_again(scope, seen, course, partitions)
+    anew: dict[str, Record] = {_key(one): one for one in (*made.incidents, *made.decisions)}
+    steps = [*_signals(identity, seen), *(_step(one, anew) for one in mine)]
     return Replay(
         incident_id=identity,
-        settings=said,
+        settings=_settings_of(decisions, course),
         steps=tuple(sorted(steps, key=lambda step: step.time_unix_nano)),
     )
 
@@ -92,54 +93,57 @@ def _find(beginning: str, seen: Iterable[Seen]) -> tuple[str, str]:
     return fitting[0]
 
 
-def _settings_of(decisions: Sequence[Decision], seen: Sequence[Seen], settings: Settings) -> tuple[Settings, str]:
-    """Find the settings that the decisions were made with: today's, or with what was learnt by then."""
+def _of_that_day(records: Sequence[Record], seen: Iterable[Seen], settings: Settings) -> Course:
+    """Give the settings as the learnt models that the records name had made them, whatever people have set since."""
+    named = {identity for one in records for identity in getattr(one, "models", ())}
+    named |= {i for one in records if isinstance(one, Incident) for signal in one.signals for i in signal.models}
+    versions = [one.record for one in seen if isinstance(one.record, ModelVersion) and one.record.id in named]
+    return Course(settings, versions, over_all=True)
+
+
+def _settings_of(decisions: Sequence[Decision], course: Course) -> str:
+    """Say whether the policy that decided is here."""
     if not decisions:
-        return settings, "nothing was decided"
-    wanted, at = decisions[0].policy_version, decisions[0].time_unix_nano
-    if _policy_version(settings) == wanted:
-        return settings, f"policy and playbooks as today: {wanted}"
-    for model in sorted(_live_at(at, seen), key=lambda one: -one.built_unix_nano):
-        then = with_learnt(settings, model.kind, model.parameters)
-        if _policy_version(then) == wanted:
-            return then, f"policy and playbooks of that day: {wanted}, with model {model.id}"
-    return settings, (
-        f"decided by policy {wanted}, which is not here: rebuilt with today's, {_policy_version(settings)}. "
-        "Check out the settings and playbooks of that day to rebuild with them"
-    )
+        return "nothing was decided"
+    wanted, then = decisions[0].policy_version, course.at(decisions[0].time_unix_nano)
+    found = _policy_version(then.settings)
+    if found != wanted:
+        return (
+            f"decided by policy {wanted}, which is not here: rebuilt with today's, {found}. "
+            "Check out the settings and playbooks of that day to rebuild with them"
+        )
+    models = then.models("policy")
+    if not models:
+        return f"policy and playbooks as today: {wanted}"
+    return f"policy and playbooks of that day: {wanted}, with model {', '.join(models)}"
 
 
 def _policy_version(settings: Settings) -> str:
     return content_id(settings.policy.version, load(connectors=settings.connectors.names).version)
 
 
-def _live_at(time: int, seen: Iterable[Seen]) -> Iterator[ModelVersion]:
-    """Give the models that may have been live: compaction keeps the last word on each, not when it went live."""
-    for model in (one.record for one in seen if isinstance(one.record, ModelVersion)):
-        left = model.status in {"retired", "withdrawn"} and model.changed_unix_nano > time
-        if model.built_unix_nano <= time and (model.status == "live" or left):
-            yield model
-
-
-def _made_again(scope: str, seen: Sequence[Seen], settings: Settings, partitions: int) -> Made:
+def _made_again(scope: str, seen: Sequence[Seen], course: Course, partitions: int) -> Made:
     """Play the signals of the scope's environment, and all that was said and came of actions in its partition."""
     partition = next(s.partition for s in seen if isinstance(s.record, Incident) and s.record.scope == scope)
     of_signals = {s.partition for s in seen if isinstance(s.record, Signal) and s.record.entity.scope == scope}
     told = [one for one in seen if isinstance(one.record, (Control, Outcome)) and one.partition == partition]
+    return again([s for s in seen if s.topic is SIGNALS and s.partition in of_signals], told, course, partitions)
+
+
+def again(signals: Iterable[Seen], told: Sequence[Seen], course: Course, partitions: int) -> Made:
+    """Play recorded signals in the order of their partitions, and between them what was said and came of actions."""
     slices = Slices(one.published_unix_nano // _NANOS_PER_MILLI for one in told)
     heard: dict[int, Heard] = {}
-    for one in seen:
-        if isinstance(one.record, (Signal, Progress)) and one.partition in of_signals:
-            millis = one.published_unix_nano // _NANOS_PER_MILLI
-            slot = heard.setdefault(slices.after(millis - 1), Heard())
-            if isinstance(one.record, Signal):
-                slot.signals.append(one.record)
-            else:
-                slot.progress.append(one.record)
+    came: dict[int, int] = {}
+    for one in signals:
+        # Clocks of writers may step back; the order of the partition stands.
+        millis = came[one.partition] = max(came.get(one.partition, 0), one.published_unix_nano // _NANOS_PER_MILLI)
+        heard.setdefault(slices.after(millis - 1), Heard()).recorded.append((one.partition, one.record))
     for one in told:
         slot = heard.setdefault(one.published_unix_nano // _NANOS_PER_MILLI, Heard())
-        slot.told.append((Place(one.topic.name, partition), _batch(one)))
-    return play(sorted(heard.items(), key=lambda pair: pair[0]), settings, slices, partitions)
+        slot.told.append((Place(one.topic.name, one.partition), _batch(one)))
+    arc = Arc(course, partitions, as_recorded=True)
+    return play(sorted(heard.items(), key=lambda pair: pair[0]), arc, slices)
 
 
 def _batch(seen: Seen) -> Batch:
@@ -168,20 +172,20 @@ def _signals(identity: str, seen: Iterable[Seen]) -> Iterator[Step]:
         yield Step(
             time_unix_nano=signal.time_unix_nano,
             what="signal",
-            made_by=f"{signal.detector} {signal.model_version}",
+            made_by=_with(f"{signal.detector} {signal.model_version}", signal.models),
             told=(f"{signal.kind} {signal.state}: {signal.entity} {signal.name}{where}", *signal.reasons),
         )
 
 
-def _step(seen: Seen, again: Mapping[str, Record]) -> Step:
+def _step(seen: Seen, anew: Mapping[str, Record]) -> Step:
     match seen.record:
         case Incident() as incident:
-            return _compared(seen, "revision", "", tuple(_of_revision(incident)), again)
+            return _compared(seen, "revision", _with("", incident.models), tuple(_of_revision(incident)), anew)
         case Decision() as decision:
             by = f"policy {decision.policy_version}"
             if decision.playbook is not None:
                 by += f", {decision.playbook} {decision.playbook_version}"
-            return _compared(seen, "decision", by, tuple(_of_decision(decision)), again)
+            return _compared(seen, "decision", _with(by, decision.models), tuple(_of_decision(decision)), anew)
         case ActionCommand() as command:
             told = f"{command.playbook} {command.step} on {command.target}, tier {command.tier}"
             return _plain(seen, "command", f"{command.playbook} {command.playbook_version}", (told,))
@@ -194,14 +198,18 @@ def _step(seen: Seen, again: Mapping[str, Record]) -> Step:
     return _plain(seen, "outcome", outcome.executor, (told, *states))
 
 
+def _with(by: str, models: Sequence[str]) -> str:
+    return ", ".join([*([by] if by else []), *(f"model {identity}" for identity in models)])
+
+
 def _plain(seen: Seen, what: Literal["command", "said", "outcome"], by: str, told: tuple[str, ...]) -> Step:
     return Step(time_unix_nano=seen.published_unix_nano, what=what, made_by=by, told=told)
 
 
 def _compared(
-    seen: Seen, what: Literal["revision", "decision"], by: str, told: tuple[str, ...], again: Mapping[str, Record]
+    seen: Seen, what: Literal["revision", "decision"], by: str, told: tuple[str, ...], anew: Mapping[str, Record]
 ) -> Step:
-    mine, other = seen.record, again.get(_key(seen.record))
+    mine, other = seen.record, anew.get(_key(seen.record))
     differs = () if other is None else tuple(_differences(mine, other))
     rebuilt: Rebuilt = "not rebuilt" if other is None else "other" if differs else "same"
     return Step(

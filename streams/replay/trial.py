@@ -10,15 +10,15 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from learning.candidates import Candidate
-from learning.gate import Ruling, best, judge
-from learning.lessons import Lesson, Sketch, lesson, sketch
+from learning.gate import BRIER, Ruling, best, judge
+from learning.lessons import Lesson
 from learning.occurrence import Occurrence
 from learning.returns import Assumptions
 from learning.statistics import Estimate
-from schemas.control import Control
 from schemas.envelope import content_id
-from schemas.incident import Incident
 from schemas.model import DataRange, ModelVersion, Status
+from streams.kernel.base import Keep
+from streams.outcome_to_lesson import Learn
 from streams.replay.archive import Archive
 from streams.replay.backtest import Backtest
 from streams.replay.figures import NANOS_PER_MILLI, Figures, figures
@@ -55,7 +55,7 @@ class Trial:
         live, tried = self.guarded(settings), []
         for one in candidates:
             found = self.guarded(with_learnt(settings, one.kind, one.parameters))
-            tried.append(Tried(one, found, judge(live, found)))
+            tried.append(Tried(one, found, judge(live, found, one.kind)))
         return live, tried
 
 
@@ -70,6 +70,7 @@ def pooled(found: Sequence[Figures]) -> dict[str, float]:
             if one.found is not None
         ),
         "harmful_proposals": _share(one.harmful for one in found),
+        **_brier([one.calibration.brier for one in found]),
         "incidents": float(sum(len(one.incidents) for one in found)),
         "proposals": float(sum(one.proposals for one in found)),
         "recordings": float(len(found)),
@@ -113,18 +114,13 @@ def data_range(archives: Sequence[Archive]) -> DataRange:
 
 
 def recorded_lessons(archives: Iterable[Archive]) -> list[Lesson]:
-    """Read what people said last of each incident, oldest first, where the recordings hold both."""
-    sketches: dict[str, Sketch] = {}
-    said: dict[str, Control] = {}
-    for record in (seen.record for archive in archives for seen in archive.seen()):
-        if isinstance(record, Incident):
-            known = sketches.get(record.id)
-            sketches[record.id] = sketch(record) if known is None else known.revised(record)
-        elif isinstance(record, Control) and record.kind == "feedback" and record.incident_id is not None:
-            before = said.get(record.incident_id, record)
-            said[record.incident_id] = max(before, record, key=lambda one: (one.time_unix_nano, one.id))
-    made = (lesson(control, sketches[identity]) for identity, control in said.items() if identity in sketches)
-    return sorted((one for one in made if one is not None), key=lambda one: (one.time_unix_nano, one.control_id))
+    """Learn what the recordings teach as the learn stage does, oldest first, where they hold both sides of it."""
+    kernel, found = Learn(), dict[str, Lesson]()
+    for seen in (seen for archive in archives for seen in archive.seen()):
+        if seen.topic in Learn.inputs:
+            kept = (output.record for output in kernel.one(seen.topic, seen.record) if isinstance(output, Keep))
+            found |= {one.incident_id: one for one in kept if isinstance(one, Lesson)}
+    return sorted(found.values(), key=lambda one: (one.time_unix_nano, one.control_id))
 
 
 def _share(found: Iterable[Estimate]) -> float:
@@ -132,6 +128,12 @@ def _share(found: Iterable[Estimate]) -> float:
     cases = sum(one.n for one in known)
     # Whole cases again, or the same share of other recordings would differ in its last digit.
     return sum(round((one.value or 0.0) * one.n) for one in known) / cases if cases else 0.0
+
+
+def _brier(found: Iterable[Estimate]) -> dict[str, float]:
+    known = [one for one in found if one.value is not None]
+    cases = sum(one.n for one in known)
+    return {BRIER: sum((one.value or 0.0) * one.n for one in known) / cases} if cases else {}
 
 
 def _told(candidate: Candidate) -> str:

@@ -17,6 +17,7 @@ from schemas.outcome import Result
 from schemas.topics import DECISIONS, INCIDENTS, LEARNING, Topic
 from streams import incident_to_decision, outcome_to_lesson
 from streams.batch import Batch
+from streams.course import Course
 from streams.embedded import EmbeddedValkey
 from streams.kernel.checkpoint import Snapshot
 from streams.outcome_to_lesson import Lessons
@@ -79,7 +80,7 @@ async def test_decide_says_what_it_decided_waits_and_goes_on(topic_prefix: str) 
     port = free_port()
     redis = connect(f"redis://127.0.0.1:{port}/0")
     rails = RailsStore(redis, RailsSettings(), prefix=topic_prefix)
-    deciding = Running(incident_to_decision.stage(Settings(), rails))
+    deciding = Running(incident_to_decision.stage(Course(Settings()), rails))
     with EmbeddedValkey(port=port):
         await (await deciding.give(INCIDENTS, incident()))
     again = batch(INCIDENTS, [incident(id="incident-2", service="payment")], first=1)

@@ -85,7 +85,11 @@ async def worker(settings: Settings, names: Sequence[str] = tuple(STAGES)) -> As
 
 
 def publish(
-    settings: Settings, topic: Topic, records: Sequence[Record | bytes | None], key: bytes | None = b"k"
+    settings: Settings,
+    topic: Topic,
+    records: Sequence[Record | bytes | None],
+    key: bytes | None = b"k",
+    partition: int = 0,
 ) -> None:
     """Publish to one partition, so that the order is known; `k` and no key go to the same."""
     assert settings.kafka.bootstrap_servers is not None
@@ -97,7 +101,7 @@ def publish(
             topic.full_name(settings.kafka.topic_prefix),
             value,
             key,
-            partition=0,
+            partition=partition,
             on_delivery=lambda error, _message: errors.append(error),
         )
         producer.poll(0)

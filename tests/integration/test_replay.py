@@ -8,16 +8,19 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from schemas.codec import encode
-from schemas.signal import Signal
-from schemas.topics import ACTIONS, DECISIONS, INCIDENTS, RAW_LOGS, RAW_METRICS, SIGNALS
+from schemas.signal import Progress, Signal
+from schemas.topics import ACTIONS, DECISIONS, INCIDENTS, MODELS, RAW_LOGS, RAW_METRICS, SIGNALS
 from streams.cli import app
+from streams.course import Course
 from streams.replay.archive import Archive, write_archive
 from streams.replay.backtest import Backtest
+from streams.replay.incident import again
 from streams.replay.kafka_log import KafkaLog, known_topics
 from streams.replay.span import Span
 from streams.settings import CorrelateSettings, Settings
 from tests.integration.test_arc import CALM, FAULTY, ROLLOUT, break_the_service, publish, read, settings, until, worker
-from tests.streams.arc import log
+from tests.streams.arc import log, metric
+from tests.streams.test_course import version
 
 __all__ = ["settings"]  # the fixture
 
@@ -41,6 +44,30 @@ async def test_a_live_run_and_its_replay_are_the_same_byte_for_byte(settings: Se
         assert [encode(record) for record in made][: len(published)] == published
     commands = [encode(one.record) for one in live if one.topic is ACTIONS]
     assert commands == [encode(command) for command in replayed.made.commands]
+
+
+async def test_what_the_clock_and_a_new_model_brought_about_is_made_again_byte_for_byte(
+    settings: Settings, tmp_path: Path
+) -> None:
+    """A source falls silent and is given up by the clock, and a version goes live, while the worker runs."""
+    hurried = settings.model_copy(update={"correlate": CorrelateSettings(max_hold_seconds=0.3)})
+    learnt = version("m1", 41, policy__min_confidence=0.85)
+    async with worker(hurried):
+        publish(hurried, RAW_METRICS, [metric(1, 1.0)], partition=1)
+        publish(hurried, MODELS, [learnt])
+        await break_the_service(hurried)
+        await until(hurried, [ACTIONS], lambda found: len(found) >= 1)
+    write_archive(KafkaLog(hurried.kafka, known_topics(()), Span()), tmp_path / "archive", Span(), 1, lambda _: None)
+    archive = Archive(tmp_path / "archive", Span())
+    live = list(archive.seen())
+    signals = [one for one in live if one.topic is SIGNALS]
+    assert [one.record.excuses for one in signals if isinstance(one.record, Progress)].count(True) > 0
+    made = again(signals, [], Course(hurried, [learnt]), archive.partitions()[SIGNALS.name])
+    for topic, records in ((INCIDENTS, made.incidents), (DECISIONS, made.decisions)):
+        published = [encode(one.record) for one in live if one.topic is topic]
+        assert published
+        assert [encode(record) for record in records] == published
+    assert {one.record.models for one in live if one.topic is DECISIONS} == {("m1",)}
 
 
 def test_the_command_plays_the_topics_themselves_and_leaves_them_as_they_are(settings: Settings) -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learning.candidates import DETECTION, Candidate, candidates
+from learning.candidates import DETECTION, DOUBTED, Candidate, candidates
 from learning.registry import DETECTION_THRESHOLDS, POLICY_THRESHOLDS
 from learning.thresholds import CONFIDENCE, HIGHEST, STEP
 from streams.settings import LEARNT, Settings, value_of, with_learnt
@@ -52,4 +52,13 @@ def test_a_model_sets_what_its_kind_may_and_nothing_else(kind: str) -> None:
     everything = {"detect.window": 16, "policy.grants": (), "correlate.lone_wait_seconds": 12.0, CONFIDENCE: 0.9}
     made = with_learnt(Settings(), kind, everything)
     changed = {name for name in everything if value_of(made, name) != value_of(Settings(), name)}
-    assert changed == {CONFIDENCE} if kind == POLICY_THRESHOLDS else {"correlate.lone_wait_seconds"}
+    allowed = {POLICY_THRESHOLDS: {CONFIDENCE}, DETECTION_THRESHOLDS: {"correlate.lone_wait_seconds"}}
+    assert changed == allowed.get(kind, set())
+
+
+def test_what_mostly_raises_false_alarms_is_to_be_doubted_and_no_longer_when_it_does_not() -> None:
+    asked = Candidate(DETECTION_THRESHOLDS, {DOUBTED: ["prod/checkout:x"]})
+    assert next(candidates(SHIPPED, {}, (), ("prod/checkout:x",))) == asked
+    doubting = SHIPPED | {DOUBTED: ("prod/checkout:x",)}
+    assert asked not in list(candidates(doubting, {}, (), ("prod/checkout:x",)))
+    assert next(candidates(doubting, {}, ())) == Candidate(DETECTION_THRESHOLDS, {DOUBTED: []})

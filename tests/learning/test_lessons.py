@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from learning.lessons import Lesson, false_alarms, tempered
+from learning.lessons import Lesson, doubtful, false_alarms, sketch, tempered
 from schemas.control import Control
 from schemas.envelope import Record
-from schemas.incident import Incident
+from schemas.incident import Classification, Incident, RuleHit
+from schemas.outcome import Outcome, Result, Timing
 from schemas.topics import CONTROLS, INCIDENTS, LEARNING, Topic
 from streams.kernel.base import Keep
 from streams.outcome_to_lesson import REMEMBERED, Learn
-from tests.console.records import control, incident, seconds, signal
+from tests.console.records import control, decision, incident, outcome, seconds, signal
 from tests.learning.lessons import told
 from tests.streams.arc import batch
 
@@ -70,6 +73,72 @@ def test_memory_is_bounded() -> None:
         kernel.one(CONTROLS, control("feedback", number + 1, incident_id=f"i{number}", verdict="true_positive"))
     assert learnt(incident(1), kernel=kernel) == {}
     assert kernel.snapshot().count(b'"kind":"feedback"') == REMEMBERED
+
+
+def ended(result: Result, seconds_later: float = 0.0, **about: Any) -> Outcome:
+    (asked,) = decision(ABOUT).actions
+    later = {"finished_unix_nano": asked.issued_unix_nano + seconds(9 + seconds_later)}
+    timing = Timing(received_unix_nano=asked.issued_unix_nano, **later)
+    return outcome(asked, result, **{"id": f"o{result}{seconds_later}", "timing": timing, **about})
+
+
+@pytest.mark.parametrize(
+    ("result", "right"),
+    [(Result.VERIFIED, True), (Result.REVERTED, False), (Result.UNDONE_FAILED, False)],
+)
+def test_where_nobody_speaks_the_end_of_the_action_is_the_lesson(result: Result, right: bool) -> None:
+    lesson = learnt(ABOUT, ended(result))[ABOUT.id]
+    assert (lesson.right, lesson.verdict, lesson.by) == (right, None, "executor-1")
+
+
+def test_a_lesson_knows_the_rule_that_its_class_rests_on() -> None:
+    hits = tuple(
+        RuleHit(rule=rule, label=label, because=())
+        for rule, label in (
+            ("rollout-before-symptoms", "deployment_regression"),
+            ("saturation-with-symptoms", "resource_exhaustion"),
+        )
+    )
+    for label, rule in (("deployment_regression", "rollout-before-symptoms"), ("traffic_surge", None)):
+        assert sketch(incident(1, classification=Classification(label=label, rules=hits))).rule == rule
+
+
+@pytest.mark.parametrize("result", [Result.EXPIRED, Result.REFUSED, Result.FAILED, Result.UNKNOWN])
+def test_what_was_not_tried_or_is_not_known_says_nothing(result: Result) -> None:
+    assert learnt(ABOUT, ended(result)) == {}
+
+
+def test_what_takes_an_action_back_says_nothing_by_itself() -> None:
+    assert learnt(ABOUT, ended(Result.VERIFIED, undoes="a1")) == {}
+
+
+@given(st.randoms(use_true_random=False))
+def test_people_have_the_last_word_and_of_outcomes_the_last_counts(shuffle: random.Random) -> None:
+    outcomes: list[Record] = [ended(Result.REVERTED), ended(Result.VERIFIED, 5.0)]
+    shuffle.shuffle(outcomes)
+    assert learnt(ABOUT, *outcomes)[ABOUT.id].worked is True
+    records: list[Record] = [ABOUT, *outcomes, FEEDBACK]
+    shuffle.shuffle(records)
+    last = learnt(*records)[ABOUT.id]
+    assert (last.verdict, last.worked) == ("false_positive", None)
+
+
+def test_what_became_of_actions_is_nobodys_word() -> None:
+    spoken = [told(n, by=f"p{n}") for n in range(2)]
+    came = [
+        learnt(ABOUT, ended(Result.VERIFIED))[ABOUT.id].model_copy(update={"control_id": f"o{n}"}) for n in range(9)
+    ]
+    assert len(tempered([*spoken, *came])) == 11
+
+
+def test_a_name_is_doubted_when_its_alarms_at_a_place_were_surely_mostly_false() -> None:
+    assert doubtful([told(n, right=False, by=f"p{n}") for n in range(4)]) == (), "too few"
+    assert doubtful([told(n, right=n % 2 == 0, by=f"p{n}") for n in range(20)]) == (), "half of them"
+    assert doubtful([told(n, right=n == 0, by=f"p{n}") for n in range(9)]) == (
+        "shop/checkout:http.server.request.duration",
+    )
+    flood = [told(100 + n, right=False, by="mallory") for n in range(50)]
+    assert doubtful([*(told(n, by=f"p{n}") for n in range(5)), *flood]) == (), "one liar is no record"
 
 
 def test_detectors_are_judged_by_their_own_alarms_and_the_worst_come_first() -> None:

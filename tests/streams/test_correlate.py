@@ -16,7 +16,7 @@ from streams.kernel.base import Emit, Output
 from streams.kernel.correlate import Correlator
 from streams.kernel.grouping import MAX_SIGNALS, CorrelateRules
 from streams.signal_to_incident import Correlate
-from tests.streams.arc import at, batch
+from tests.streams.arc import at, batch, progresses
 
 RULES = CorrelateRules(resolve_after=5 * NANOS, group_interval=2 * NANOS)
 
@@ -266,6 +266,12 @@ def incidents(outputs: Iterable[Output]) -> list[Incident]:
     return [o.record for o in outputs if isinstance(o, Emit) and isinstance(o.record, Incident)]
 
 
+def heard_again(correlate: Correlate) -> list[Output]:
+    """Let the clock have its say, and give back what it put on the topic."""
+    said = progresses(correlate.wake(0.0))
+    return [output for record in said for output in correlate.one(SIGNALS, record)]
+
+
 def kernel(clock: Clock) -> Correlate:
     return Correlate(RULES, max_hold_seconds=2.0, clock=clock)
 
@@ -278,8 +284,9 @@ def test_a_source_that_holds_everything_back_is_no_longer_waited_for(clock: Cloc
     clock.now += 1.9
     assert correlate.wake(0.0) == []
     clock.now += 0.2
-    (opened,) = incidents(correlate.wake(0.0))
+    (opened,) = incidents(heard_again(correlate))
     assert opened.opened_unix_nano == at(10)
+    assert correlate.wake(0.0) == []
 
 
 def test_when_every_source_is_silent_time_passes_by_the_clock(clock: Clock) -> None:
@@ -290,8 +297,42 @@ def test_when_every_source_is_silent_time_passes_by_the_clock(clock: Clock) -> N
     clock.now += 3.9
     assert correlate.wake(0.0) == []
     clock.now += 0.2
-    (opened,) = incidents(correlate.wake(0.0))
+    (opened,) = incidents(heard_again(correlate))
     assert opened.opened_unix_nano == at(12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_whoever_reads_the_partition_makes_the_same_incidents_whatever_the_clock_did(seed: int) -> None:
+    """Live, a clock runs and sources fall silent; what it brings about lies in the topic, from which all is made."""
+    rng, clock = Random(seed), Clock()
+    live, topic, made = kernel(clock), list[Signal | Progress](), list[Incident]()
+    records: list[Signal | Progress] = [*BAD_ROLLOUT, progress(20, "raw.metrics/1"), progress(40)]
+    records.append(signal(41, "late", instance="checkout-2"))
+    rng.shuffle(records)
+    for record in records:
+        topic.append(record)
+        made += incidents(live.one(SIGNALS, record))
+        clock.now += rng.choice([0.0, 0.5, 3.0, 30.0])
+        said = progresses(live.wake(0.0))
+        topic += said
+        made += [found for one in said for found in incidents(live.one(SIGNALS, one))]
+    silent = kernel(Clock())
+    assert [found for record in topic for found in incidents(silent.one(SIGNALS, record))] == made
+
+
+def test_what_is_not_waited_for_is_said_to_its_own_partition_and_again_until_it_is_heard(clock: Clock) -> None:
+    correlate = Correlate(RULES, 3, max_hold_seconds=2.0, clock=clock)
+    correlate.take(SIGNALS, batch(SIGNALS, [progress(5, "raw.metrics/1"), signal(10)]))
+    assert correlate.wake(0.0) == []
+    clock.now += 2.1
+    (said,) = correlate.wake(0.0)
+    assert isinstance(said, Emit)
+    assert (said.topic, said.partition) == (SIGNALS, 3)
+    assert said.record == Progress(source="correlate/3", time_unix_nano=at(10), idle=True, excuses=True)
+    assert correlate.wake(0.0) == [], "it is on its way"
+    clock.now += 2.1
+    assert correlate.wake(0.0) == [said], "it may have been lost"
 
 
 def test_incidents_are_keyed_by_their_scope(clock: Clock) -> None:

@@ -35,7 +35,7 @@ def with_watermarks(signals: Sequence[Signal], source: str = "raw.alerts/0") -> 
 def test_a_storm_is_judged_the_less_often_the_larger_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     judged: list[int] = []
 
-    def judge(signals: Sequence[Signal], _: Sequence[Signal]) -> Classification:
+    def judge(signals: Sequence[Signal], *_: object) -> Classification:
         judged.append(len(signals))
         return Classification()
 

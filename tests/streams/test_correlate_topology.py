@@ -16,6 +16,7 @@ from schemas.errors import ConfigurationError
 from schemas.incident import Incident
 from schemas.signal import Progress, Signal
 from schemas.topics import SIGNALS
+from streams.course import Course
 from streams.kernel.base import Emit
 from streams.kernel.correlate import PEER, Correlator, CorrelatorState
 from streams.kernel.grouping import MAX_SIGNALS, CorrelateRules
@@ -299,7 +300,7 @@ def test_a_file_of_calls() -> None:
 def test_the_stage_joins_by_the_file(tmp_path: Path) -> None:
     path = tmp_path / "calls.yaml"
     path.write_text("services: {checkout: {depends_on: [orders-db]}}")
-    kernel = maker(Settings(correlate=CorrelateSettings(topology=path)))(None)
+    kernel = maker(Course(Settings(correlate=CorrelateSettings(topology=path))))(0, None)
     records: list[Signal | Progress] = [*trouble(10, "orders-db"), *trouble(15, "checkout"), progress(40)]
     outputs = [output for record in records for output in kernel.one(SIGNALS, record) if isinstance(output, Emit)]
     assert len({output.record.id for output in outputs if isinstance(output.record, Incident)}) == 1

@@ -17,10 +17,11 @@ from schemas.decision import Decision
 from schemas.envelope import Record
 from schemas.errors import PermanentError
 from schemas.incident import Incident
-from schemas.model import DataRange, ModelVersion
+from schemas.model import DataRange, Held, ModelVersion
 from schemas.signal import Progress
 from schemas.topics import DECISIONS, INCIDENTS, MODELS, SIGNALS, Topic
 from streams.cli import app
+from streams.course import Course
 from streams.replay.backtest import Backtest
 from streams.replay.detection import detect
 from streams.replay.incident import Replay, rebuild
@@ -35,13 +36,16 @@ BOLD = Settings(policy=PolicySettings.model_validate({"grants": ({"tier": "auton
 def published(folder: Path) -> Iterator[Seen]:
     """Give what an installation with one partition of each topic would have published, and when."""
     archive = kept(folder, bad_rollout(), signal_partitions=1)
-    for one in detect(archive, BOLD, Slices([]), 1, workers=1, moved=lambda _: None):
+    signals: list[Seen] = []
+    for one in detect(archive, Course(BOLD), Slices([]), 1, workers=1, moved=lambda _: None):
         for end, signal in one.signals:
-            yield seen(SIGNALS, signal, end)
+            signals.append(seen(SIGNALS, signal, end))
         for i in range(0, len(one.progress), 3):
             end, reached, idle = one.progress[i : i + 3]
             source = f"{one.place.topic}/{one.place.partition}"
-            yield seen(SIGNALS, Progress(source=source, time_unix_nano=reached, idle=bool(idle)), end)
+            signals.append(seen(SIGNALS, Progress(source=source, time_unix_nano=reached, idle=bool(idle)), end))
+    # A source says how far it has come after what it has found.
+    yield from sorted(signals, key=lambda one: (one.published_unix_nano, isinstance(one.record, Progress)))
     made = Backtest(archive).play(BOLD).made
     for incident in made.incidents:
         yield seen(INCIDENTS, incident, incident.updated_unix_nano // 1_000_000 + 500)
@@ -101,10 +105,21 @@ def test_what_a_model_had_set_that_day_holds_again(topics: list[Seen]) -> None:
         code_version="1",
         built_unix_nano=T0 - 1,
         changed_unix_nano=2 * T0,
+        held=(Held(from_unix_nano=T0, until_unix_nano=2 * T0),),
     )
-    found = rebuild("", [*topics, seen(MODELS, then, T0 // 1_000_000)], today, 1)
+    assert compared(rebuild("", [*topics, seen(MODELS, then, T0 // 1_000_000)], today, 1))[1] == ("decision", "other")
+    named = [one._replace(record=_by(one.record, then)) for one in topics]
+    found = rebuild("", [*named, seen(MODELS, then, T0 // 1_000_000)], today, 1)
     assert compared(found)[1] == ("decision", "same")
     assert found.settings.endswith("with model m1")
+
+
+def _by(record: Record, model: ModelVersion) -> Record:
+    """Let a decision say that the model had a part in it."""
+    if not isinstance(record, Decision):
+        return record
+    named = record.model_copy(update={"models": (model.id,)})
+    return named.model_copy(update={"hash": named.recomputed_hash()})
 
 
 def test_an_altered_decision_shows(topics: list[Seen]) -> None:
