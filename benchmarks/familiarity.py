@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from math import sqrt
 from random import Random
 
-from detectors.memory import SIGNIFICANCE, Example, IncidentMemory, Resemblance, features
+from detectors.memory import SIGNIFICANCE, IncidentMemory, Resemblance, features
+from schemas.control import Example
 from schemas.envelope import NANOS, Entity
 from schemas.signal import Signal, signal_id
 

@@ -10,7 +10,8 @@ import pytest
 from benchmarks.familiarity import CLASSES, asked, memory, simulated
 from detectors.classify import classify, recall
 from detectors.counterfactual import counterfactuals
-from detectors.memory import ENOUGH, MAX_PER_CLASS, Example, IncidentMemory, Resemblance, distance, features
+from detectors.memory import ENOUGH, MAX_PER_CLASS, IncidentMemory, Resemblance, distance, features
+from schemas.control import Example
 from schemas.incident import Classification
 from tests.detectors.test_classify import ERRORS, LATENCY, TRAFFIC, rollout, signal
 
