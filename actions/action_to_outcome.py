@@ -124,7 +124,7 @@ async def sweep(tools: Tools, publisher: Publisher) -> None:
                 await _renew(entry, controls, tools)
             for command in await tools.reversals.due(controls, now):
                 log.info("action %s is to be taken back for %s", command.undoes, command.approved_by)
-                await publisher.publish(ACTIONS, command.target.scope, encode(command))
+                await publisher.publish(ACTIONS, command.target.environment, encode(command))
         except TemporaryError as error:
             log.warning("nothing can be taken back at present: %s", error)
         await tools.sleep(SWEEP_SECONDS)
@@ -245,7 +245,7 @@ class Executor:
         ended = await carry_out(command, self._tools, halted)
         if ended.published:
             return
-        await self._publisher.publish(LEARNING, command.target.scope, encode(ended.outcome))
+        await self._publisher.publish(LEARNING, command.target.environment, encode(ended.outcome))
         if not command.replay:
             await self._tools.ledger.published(command.id, ended.outcome.id)
         log.info("action %s %s: %s", command.id, ended.outcome.result, ended.outcome.reason)

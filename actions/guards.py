@@ -29,8 +29,8 @@ _REFUSALS: dict[OnFailure, type[RefusedError]] = {
     "busy": BlockedError,
     "hold": RefusedError,
 }
-# Of the rails these two are known better here: by the controls as they are now, and by the ledger's lock.
-_KNOWN_BETTER = frozenset({"not_stopped", "target_free"})
+# Of the rails these are known better here: by the controls as they are now, by the ledger's lock, and by what refuses.
+_KNOWN_BETTER = frozenset({"not_stopped", "target_free", "not_refused"})
 
 
 @dataclass(frozen=True)

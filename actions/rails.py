@@ -146,6 +146,8 @@ class RailsSnapshot(Group):
     """Of the playbook, on any target."""
     attempts: tuple[Attempt, ...] = ()
     """Of this incident, oldest first."""
+    refused: str = ""
+    """Why an executor refused the action for this incident, if it did so for good."""
 
 
 # `hold`: waiting helps, or a person said so; `escalate`: a person is needed; `expire`: the command is too old; `busy`:
@@ -274,6 +276,11 @@ def _target_free(_target: Entity, snapshot: RailsSnapshot, _settings: RailsSetti
     return _rail("target_free", snapshot.locked_by is None, snapshot.locked_by or "no other action holds the target")
 
 
+def _not_refused(_target: Entity, snapshot: RailsSnapshot, _settings: RailsSettings, _now: int) -> Rail:
+    told = f"an executor refused it: {snapshot.refused}" if snapshot.refused else "no executor has refused it for good"
+    return _rail("not_refused", not snapshot.refused, told, "escalate")
+
+
 def _seconds(nanos: int) -> str:
     return f"{nanos / NANOS:.1f} s"
 
@@ -293,4 +300,5 @@ _RAILS: tuple[Callable[[Entity, RailsSnapshot, RailsSettings, int], Rail], ...] 
     _within_playbook_budget,
     _not_recurring,
     _target_free,
+    _not_refused,
 )

@@ -51,8 +51,10 @@ end
 return 0
 """
 
-# KEYS: opened, storm. ARGV: incident, opened (ms), window begins (ms), incidents that make a storm, until (ns), keep.
+# KEYS: opened, storm. ARGV: incident, opened (ms), window begins (ms), incidents that make a storm, until (ns), keep,
+# oldest that may still be one of a storm (ms).
 _OPENED = """
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', ARGV[7])
 redis.call('ZADD', KEYS[1], ARGV[2], ARGV[1])
 redis.call('PEXPIRE', KEYS[1], ARGV[6])
 if redis.call('ZCOUNT', KEYS[1], ARGV[3], ARGV[2]) >= tonumber(ARGV[4]) then
@@ -112,7 +114,7 @@ class RailsStore:
         pipe.zcount(self._key("actions"), f"({hour_ago}", "+inf")
         pipe.zcount(self._key("actions", target.scope), f"({hour_ago}", "+inf")
         pipe.zcount(self._key("open", target.environment), f"({stale}", "+inf")
-        pipe.zcount(self._key("services", target.environment), f"({stale}", "+inf")
+        pipe.zcard(self._key("services", target.environment))
         pipe.get(self._key("storm"))
         pipe.zrange(self._key("ended", target.scope), 0, -1, withscores=True)
         pipe.zrange(self._key("playbook", playbook), 0, -1, withscores=True)
@@ -140,6 +142,7 @@ class RailsStore:
 
     async def note_incident(self, incident: Incident) -> None:
         """Note that a service is broken, or no longer; and whether it rains incidents."""
+        await self.note_services(incident.environment, [incident.service], incident.updated_unix_nano)
         key = self._key("open", incident.environment)
         if incident.status != "open":
             await _ask(self._redis.zrem(key, incident.service))
@@ -148,14 +151,26 @@ class RailsStore:
         opened, settings = incident.opened_unix_nano, self._settings
         begins = (opened - int(settings.storm_window_seconds * NANOS)) // _MILLI
         until = opened + int(settings.storm_cooldown_seconds * NANOS)
-        arguments = (incident.id, opened // _MILLI, begins, settings.storm_incidents, until, KEEP_SECONDS * 1000)
+        oldest = begins - int(settings.storm_cooldown_seconds * 1000)
+        arguments = (
+            incident.id,
+            opened // _MILLI,
+            begins,
+            settings.storm_incidents,
+            until,
+            KEEP_SECONDS * 1000,
+            oldest,
+        )
         await _ask(self._opened(keys=[self._key("opened"), self._key("storm")], args=list(arguments)))
 
     async def note_services(self, environment: str, services: list[str], now_unix_nano: int) -> None:
         """Note services that exist, broken or not: the share of broken ones is counted against them."""
-        if services:
-            key = self._key("services", environment)
-            await _ask(self._redis.zadd(key, dict.fromkeys(services, now_unix_nano // _MILLI)))
+        key, now = self._key("services", environment), now_unix_nano // _MILLI
+        pipe = self._redis.pipeline(transaction=True)
+        pipe.zadd(key, dict.fromkeys(services, now), gt=True)
+        pipe.zremrangebyscore(key, "-inf", now - KEEP_SECONDS * 1000)
+        pipe.expire(key, KEEP_SECONDS)
+        await _ask(pipe.execute())
 
     async def note_issued(self, command: ActionCommand) -> None:
         """Note that an action has been asked for, once its command is on the topic.

@@ -17,7 +17,7 @@ ControlKind = Literal[
 ]
 
 
-# Key of what is wider than one scope. A reader of one partition must hear it, too: it is published to every partition.
+# Key of what is wider than one environment: every reader must hear it, so it is published to every partition.
 EVERY_SCOPE = "*"
 
 
@@ -62,7 +62,5 @@ class Control(Record):
 
     @property
     def key(self) -> str:
-        """Kafka key: the scope, so that an answer lies where its decision does; `*` for what is wider than one."""
-        if self.environment is None or self.service is None:
-            return EVERY_SCOPE
-        return f"{self.environment}/{self.service}"
+        """Kafka key: the environment, so that an answer lies where its decision does; `*` for what is wider."""
+        return EVERY_SCOPE if self.environment is None else self.environment

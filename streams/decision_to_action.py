@@ -139,7 +139,7 @@ class Act(RecordKernel):
 
 
 def _sent(command: ActionCommand) -> list[Output]:
-    return [Emit(ACTIONS, command.target.scope.encode(), command), Keep(command)]
+    return [Emit(ACTIONS, command.target.environment.encode(), command), Keep(command)]
 
 
 def stage(settings: Settings, rails: RailsStore) -> Stage:

@@ -1,9 +1,9 @@
 """The decide stage: incident revisions in, decisions out. What may be done is up to `actions.policy`.
 
 The kernel remembers, per scope, what the policy has to know: what was asked for, how it ended and what people have
-stopped. All of it is a fold of topics, so that it survives a crash and can be replayed. It sees one partition, so its
-limits over everything count that partition's share; executors check them over everything before each change, from
-the memory in Redis that the incidents kept here go to.
+stopped. All of it is a fold of topics, so that it survives a crash and can be replayed. An environment lies in one
+partition, so limits over all services are checked here over the environment. Executors check them over everything
+before each change, from the memory in Redis that the incidents kept here go to; what they refuse comes back here.
 
 An incident is decided about when it looks another, and again when what was decided came to nothing: the action failed
 or expired, a person lifted what held it, or what held it may have passed. Times are event time, as everywhere: what is
@@ -38,7 +38,7 @@ from schemas.topics import ACTIONS, CONTROLS, DECISIONS, INCIDENTS, LEARNING, To
 from streams.course import Course
 from streams.kernel.base import Emit, Keep, Output, RecordKernel
 from streams.kernel.decide_labels import Labels, SavedLabels, with_counterfactuals
-from streams.kernel.decide_rails import HOUR_NANOS, SavedStorms, Storms, Tally, on_target
+from streams.kernel.decide_rails import Happened, SavedStorms, on_target
 from streams.kernel.decide_scopes import NOT_TRIED, ScopeMemory, Scopes
 from streams.stage import Lane, Stage
 
@@ -46,8 +46,10 @@ from streams.stage import Lane, Stage
 AGAIN_NANOS = 30 * NANOS
 # A question nobody answers expires, and is asked anew while the incident lasts: so often in all, then people know.
 MAX_ASKED = 3
-# A command that expires or is refused again and again says something; more of them would not help.
+# A command that expires or is refused again and again says something: a person is called. After a refusal it is tried
+# 30, 90 and 270 s later, which is longer than a cool-down or a storm lasts by default.
 MAX_NOT_TRIED = 3
+LONGER = 3
 
 # What may let an incident go on that was held, or on which less was allowed.
 _LIFTING = frozenset({"resume", "unpin", "lift", "ratify"})
@@ -68,7 +70,8 @@ class _Saved(Model):
     controls: tuple[Control, ...] = ()
     reached_unix_nano: int = 0
     labels: SavedLabels = SavedLabels()
-    storms: SavedStorms = SavedStorms()
+    storms: dict[str, SavedStorms] = Field(default_factory=dict)
+    """By environment."""
 
 
 class Decide(RecordKernel):
@@ -92,8 +95,10 @@ class Decide(RecordKernel):
         self._others = tuple(other for other in range(partitions) if other != partition)
         saved = _Saved.model_validate_json(state) if state else _Saved()
         self._scopes = Scopes(saved.scopes.items())
-        self._tally = Tally(ending for memory in saved.scopes.values() for ending in memory.endings)
-        self._storms = Storms(self._policy.rails, saved.storms)
+        self._happened = {name: Happened(self._policy.rails, storms) for name, storms in saved.storms.items()}
+        for memory in saved.scopes.values():
+            for ending in memory.endings:
+                self._happened_in(memory.environment).tally.add(ending)
         self._labels = Labels(saved.labels)
         self._reached = saved.reached_unix_nano
         self._controls = Controls()
@@ -126,7 +131,7 @@ class Decide(RecordKernel):
             controls=self._controls.latest(),
             reached_unix_nano=self._reached,
             labels=self._labels.saved,
-            storms=self._storms.saved,
+            storms={name: happened.storms.saved for name, happened in self._happened.items()},
         )
         return saved.model_dump_json().encode()
 
@@ -146,14 +151,14 @@ class Decide(RecordKernel):
         if incident.status != "open":
             self._scopes.put(incident.scope, memory.cleared())
             return []
-        self._storms.note(incident)
+        self._happened_in(incident.environment).storms.note(incident)
         if incident.id != memory.incident_id:
             memory = memory.cleared(incident.id)
         memory = memory.but(incident=incident)
         if memory.looks == memory.decided:
             self._scopes.put(incident.scope, memory)
             return []
-        self._scopes.put(incident.scope, memory.but(asked=0))
+        self._scopes.put(incident.scope, memory.but(asked=0, refused=""))
         return self._again(incident.scope, incident.updated_unix_nano)
 
     def _again(self, scope: str, now: int, *, only_if_other: bool = False) -> list[Output]:
@@ -171,7 +176,7 @@ class Decide(RecordKernel):
         told = explained(decision, with_counterfactuals(incident))
         memory = memory.but(previous_hash=told.hash, decided=memory.looks, verdict=told.verdict)
         self._scopes.put(scope, memory.with_issued(told.actions) if told.verdict == "act" else memory)
-        return [Emit(DECISIONS, scope.encode(), told)]
+        return [Emit(DECISIONS, incident.environment.encode(), told)]
 
     def _again_at(self, decision: Decision, asked: int) -> int | None:
         if 0 < asked < MAX_ASKED:
@@ -207,23 +212,25 @@ class Decide(RecordKernel):
         return {playbook.name: as_people_said(known, self._controls)}
 
     def _rails(self, incident: Incident, memory: ScopeMemory, now: int) -> RailsSnapshot:
-        limits = self._policy.rails
         playbook = self._catalog.serving(incident)
         name = playbook.name if playbook else None
         here = Scope(incident.environment, incident.service, name, incident.id)
         broken, known = self._scopes.broken(incident.environment)
-        budget_begins = now - int(limits.budget_window_seconds * NANOS)
         return RailsSnapshot(
-            actions_last_hour=self._tally.tried_since(now - HOUR_NANOS),
             broken_services=broken,
             known_services=known,
-            storm_until_unix_nano=self._storms.until_unix_nano,
             stops=self._controls.stops(here),
             pin=self._controls.pin(here),
             attempts=tuple(memory.attempts()),
-            playbook_failures_in_window=self._tally.failed_since(name, budget_begins) if name else 0,
-            **on_target(memory.endings, limits, now),
+            refused=memory.refused,
+            **self._happened_in(incident.environment).facts(name, now),
+            **on_target(memory.endings, self._policy.rails, now),
         )
+
+    def _happened_in(self, environment: str) -> Happened:
+        if environment not in self._happened:
+            self._happened[environment] = Happened(self._policy.rails)
+        return self._happened[environment]
 
     def _learn(self, told: Outcome) -> list[Output]:
         outcome = counted(told)
@@ -235,9 +242,10 @@ class Decide(RecordKernel):
             return []
         after = before.but(environment=outcome.target.environment).with_ending(outcome, told)
         self._scopes.put(scope, after)
-        self._tally.add(after.endings[-1])
+        tally = self._happened_in(after.environment).tally
+        tally.add(after.endings[-1])
         for forgotten in before.endings[: len(before.endings) + 1 - len(after.endings)]:
-            self._tally.remove(forgotten)
+            tally.remove(forgotten)
         return self._go_on(told)
 
     def _go_on(self, told: Outcome) -> list[Output]:
@@ -246,13 +254,15 @@ class Decide(RecordKernel):
         memory = self._scopes[scope]
         if told.undoes or told.incident_id != memory.incident_id or told.result not in _CAME_TO_NOTHING:
             return []
-        not_tried = [e for e in memory.endings if e.action_id == told.action_id and e.result in NOT_TRIED]
-        if len(not_tried) > MAX_NOT_TRIED or (told.result is Result.REFUSED and told.escalate):
-            return []
-        if told.result is not Result.REFUSED:
+        not_tried = sum(e.action_id == told.action_id and not e.tried for e in memory.endings)
+        given_up = told.result in NOT_TRIED and (told.escalate or not_tried > MAX_NOT_TRIED)
+        if given_up:
+            self._scopes.put(scope, memory.but(refused=told.reason))
+        if given_up or told.result is not Result.REFUSED:
             return self._again(scope, self._reached)
         # What refused it has to pass first.
-        self._scopes.put(scope, memory.but(verdict="", again_unix_nano=self._reached + AGAIN_NANOS))
+        later = self._reached + AGAIN_NANOS * LONGER ** (not_tried - 1)
+        self._scopes.put(scope, memory.but(verdict="", again_unix_nano=later))
         return []
 
     def _hear(self, control: Control) -> list[Output]:
@@ -267,9 +277,13 @@ class Decide(RecordKernel):
             self._answered(control)
         if control.kind not in _LIFTING:
             return []
-        # Acted on or asked about, it goes on already.
-        lifted = [s for s in self._scopes.concerned(control) if self._scopes[s].verdict not in {"act", "ask"}]
-        return [output for scope in lifted for output in self._again(scope, self._reached, only_if_other=True)]
+        found: list[Output] = []
+        for scope in self._scopes.concerned(control):
+            memory = self._scopes[scope]
+            if memory.verdict not in {"act", "ask"}:  # else it goes on already
+                self._scopes.put(scope, memory.but(refused=""))
+                found += self._again(scope, self._reached, only_if_other=True)
+        return found
 
     def _answered(self, control: Control) -> None:
         """Ask no more about what a person has rejected, as it looks now."""

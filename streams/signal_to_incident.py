@@ -54,7 +54,7 @@ class Correlate(RecordKernel):
     def one(self, topic: Topic, record: Signal | Progress) -> list[Output]:  # noqa: ARG002 - there is only one
         excused = isinstance(record, Progress) and record.excuses
         taken = self._correlator.excuse(record.time_unix_nano) if excused else self._correlator.take(record)
-        return [Emit(INCIDENTS, incident.scope.encode(), incident) for incident in taken]
+        return [Emit(INCIDENTS, incident.environment.encode(), incident) for incident in taken]
 
     def wake(self, quiet_seconds: float) -> list[Output]:  # noqa: ARG002 - progress records say more than silence
         return [*self._excuse_signals(), *self._excuse_timers()]

@@ -30,7 +30,7 @@ async def post_control(request: web.Request) -> web.Response:
     asked = ControlRequest.model_validate_json(await read_body(request))
     desk = request.app[DESK]
     control = to_control(asked, desk)
-    await desk.deliver(CONTROLS, scope_key(control), encode(control))
+    await desk.deliver(CONTROLS, control.key, encode(control))
     log.info("%s by %r, control %s", control.kind, control.by, control.id)
     return answer(control, status=201)
 
@@ -52,13 +52,6 @@ def to_control(asked: ControlRequest, desk: Desk) -> Control:
     if control.decision_id is not None:
         _check_answer(control, desk)
     return control
-
-
-def scope_key(control: Control) -> str:
-    """Key by scope, so that an answer lands on the partition of its decision; `*` for what is wider than a scope."""
-    if control.environment is None or control.service is None:
-        return "*"
-    return f"{control.environment}/{control.service}"
 
 
 def _scope_of_subject(asked: ControlRequest, desk: Desk) -> dict[str, str]:

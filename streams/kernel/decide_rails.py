@@ -1,7 +1,8 @@
 """What has happened so far, as far as the rails care, kept so that a look at it costs the same however much there is.
 
-A fold of incidents and outcomes for the decide stage. Over everything means over what this kernel has seen; executors
-ask the memory in Redis (`actions.rails_store`), which all of them share, before each change.
+A fold of incidents and outcomes for the decide stage. Over everything means over an environment here: all of one lies
+in one partition, so what is decided about it is the same whatever else the partition holds. Executors ask the memory
+in Redis (`actions.rails_store`), which covers all environments, before each change.
 """
 
 from __future__ import annotations
@@ -65,13 +66,11 @@ class Storms:
 
 
 class Tally:
-    """Actions that were tried, over all scopes, and the failures of each playbook."""
+    """Actions that were tried, on any service, and the failures of each playbook."""
 
-    def __init__(self, endings: Iterable[Ending] = ()) -> None:
+    def __init__(self) -> None:
         self._tried: Moments = []
         self._failed: dict[str, Moments] = {}
-        for ending in endings:
-            self.add(ending)
 
     def add(self, ending: Ending) -> None:
         for moments in self._about(ending):
@@ -94,6 +93,24 @@ class Tally:
             return []
         failed = [] if ending.result in _SUCCESS else [self._failed.setdefault(ending.playbook, [])]
         return [self._tried, *failed]
+
+
+class Happened:
+    """What happened in one environment."""
+
+    def __init__(self, limits: RailsSettings, storms: SavedStorms | None = None) -> None:
+        self._limits = limits
+        self.storms = Storms(limits, storms or SavedStorms())
+        self.tally = Tally()
+
+    def facts(self, playbook: str | None, now: int) -> dict[str, Any]:
+        """Say what the rails ask of all services together, by the names of `RailsSnapshot`."""
+        budget_begins = now - int(self._limits.budget_window_seconds * NANOS)
+        return {
+            "actions_last_hour": self.tally.tried_since(now - HOUR_NANOS),
+            "storm_until_unix_nano": self.storms.until_unix_nano,
+            "playbook_failures_in_window": self.tally.failed_since(playbook, budget_begins) if playbook else 0,
+        }
 
 
 def on_target(endings: Iterable[Ending], limits: RailsSettings, now: int) -> dict[str, Any]:

@@ -57,6 +57,8 @@ class ScopeMemory(Model):
     """What was decided last."""
     asked: int = 0
     """How often a person was asked about it as it looks now."""
+    refused: str = ""
+    """Why an executor would not act on it as it looks now, where that calls a person."""
     again_unix_nano: int | None = None
     """When to look again: something holds what would be done, or nobody has answered."""
     issued: tuple[Attempt, ...] = ()
@@ -112,6 +114,7 @@ _NO_INCIDENT: dict[str, Any] = {
     "incident": None,
     "verdict": "",
     "asked": 0,
+    "refused": "",
     "again_unix_nano": None,
 }
 

@@ -65,7 +65,7 @@ def rebuild(beginning: str, seen: Sequence[Seen], settings: Settings, partitions
         beginning: of the incident's id.
         seen: records of the topics signals, incidents, decisions, actions, controls, learning and models.
         settings: of today, as people set them.
-        partitions: how many the topics have that are kept by scope.
+        partitions: how many the topics have that are kept by environment.
 
     Raises:
         PermanentError: there is none that begins so, or more than one.
@@ -148,7 +148,7 @@ def again(signals: Iterable[Seen], told: Sequence[Seen], course: Course, partiti
 
 def _batch(seen: Seen) -> Batch:
     record = seen.record
-    key = record.key.encode() if isinstance(record, Control) else record.target.scope.encode()
+    key = record.key.encode() if isinstance(record, Control) else record.target.environment.encode()
     topic = CONTROLS if isinstance(record, Control) else LEARNING
     millis = seen.published_unix_nano // _NANOS_PER_MILLI
     return Batch(topic.name, seen.partition, [encode(record)], [key], [seen.offset], [millis])

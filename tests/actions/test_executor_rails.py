@@ -103,8 +103,9 @@ def outcomes(*told: Outcome) -> Past:
     return note
 
 
-def incidents(count: int, apart: float, environment: str) -> Past:
+def incidents(count: int, apart: float, environment: str, *, of: int = 100) -> Past:
     async def note(store: RailsStore) -> None:
+        await store.note_services(environment, [f"service-{number}" for number in range(of)], T0)
         for number in range(count):
             opened = T0 - seconds(apart * (count - number))
             about = {"id": f"other-{number}", "environment": environment, "service": f"service-{number}"}
@@ -144,6 +145,7 @@ PASTS: dict[str, Past] = {
     # Ten within a minute, four minutes ago, in another environment.
     "no_storm": incidents(10, apart=5, environment="other"),
     "not_too_much_broken": incidents(11, apart=600, environment="demo"),
+    "not_too_much_broken, of so few": incidents(3, apart=600, environment="demo", of=5),
     "global_rate": reserved(20, "service-{}"),
     "target_rate": reserved(3, "checkout"),
 }
@@ -174,7 +176,11 @@ def test_every_rail_has_its_case() -> None:
     rails = {rail.check.name for rail in evaluate(SERVICE, RailsSnapshot(), RailsSettings(), T0)}
     # The first three are cases of their own above; people's stops and other actions' locks are `test_executor`'s.
     settings = {"not_frozen", "not_protected", "no_maintenance"}
-    assert rails == {case.partition(",")[0] for case in PASTS} | settings | {"not_stopped", "target_free"}
+    assert rails == {case.partition(",")[0] for case in PASTS} | settings | {
+        "not_stopped",
+        "target_free",
+        "not_refused",
+    }
 
 
 PASSED: dict[str, Past] = {

@@ -44,6 +44,7 @@ CASES: list[tuple[str, RailsSnapshot, dict[str, Any], Verdict]] = [
     ("within_playbook_budget", RailsSnapshot(playbook_failures_in_window=5), {}, "escalate"),
     ("not_recurring", RailsSnapshot(successes_in_window=5), {}, "escalate"),
     ("target_free", RailsSnapshot(locked_by="another action"), {}, "observe"),
+    ("not_refused", RailsSnapshot(refused="global_rate: used up"), {}, "escalate"),
 ]  # fmt: skip
 
 

@@ -50,7 +50,7 @@ class World:
 
     def ask(self, *wanted: ActionCommand) -> None:
         for item in wanted:
-            self.publish(ACTIONS, item.target.scope, encode(item))
+            self.publish(ACTIONS, item.target.environment, encode(item))
 
     def show(self, state: Any, at: int | None = None, subject: str = LATENCY) -> None:
         self.publish(SIGNALS, "demo/checkout", encode(signal(subject, state, at or time_ns())))

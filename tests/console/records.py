@@ -14,7 +14,7 @@ from schemas.signal import Signal, signal_id
 
 T0 = 1_800_000_000 * NANOS
 SERVICE = Entity(environment="shop", service="checkout")
-SCOPE = "shop/checkout"
+ENVIRONMENT = "shop"
 
 
 def seconds(count: float) -> int:

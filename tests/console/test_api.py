@@ -14,7 +14,7 @@ from schemas.incident import Classification
 from schemas.outcome import Result
 from schemas.topics import CONTROLS, RAW_ALERTS
 from tests.console.conftest import LIVE, Client, Outbox
-from tests.console.records import SCOPE, T0, command, control, decision, incident, outcome, seconds
+from tests.console.records import ENVIRONMENT, T0, command, control, decision, incident, outcome, seconds
 
 OPEN, OVER = incident(3), incident(1, 2, status="resolved")
 # Asked at 185 s; the desk's clock stands at 200 s.
@@ -66,12 +66,12 @@ async def test_what_is_not_there_is_a_problem_in_json(client: Client, path: str)
     assert response.content_type == "application/problem+json"
 
 
-async def test_an_approval_goes_to_the_scope_of_its_decision(client: Client, outbox: Outbox) -> None:
+async def test_an_approval_goes_to_the_environment_of_its_decision(client: Client, outbox: Outbox) -> None:
     asked = {"kind": "approve", "by": " alice ", "decision_id": ASKED.id, "note": "go on"}
     response = await client.post("/api/controls", json=asked)
     assert response.status == 201
     [(key, said)] = sent(outbox)
-    assert key == SCOPE
+    assert key == ENVIRONMENT
     assert said.model_dump(mode="json") == await response.json()
     assert (said.kind, said.by, said.decision_id, said.incident_id) == ("approve", "alice", ASKED.id, OPEN.id)
     assert (said.environment, said.service) == ("shop", "checkout")
@@ -82,10 +82,10 @@ async def test_an_approval_goes_to_the_scope_of_its_decision(client: Client, out
     ("scope", "key"),
     [
         ({}, "*"),
-        ({"environment": "shop"}, "*"),
+        ({"environment": "shop"}, ENVIRONMENT),
         ({"playbook": "rollback-deployment"}, "*"),
-        ({"environment": "shop", "service": "checkout"}, SCOPE),
-        ({"environment": "shop", "service": "checkout", "incident_id": "a" * 32}, SCOPE),
+        ({"environment": "shop", "service": "checkout"}, ENVIRONMENT),
+        ({"environment": "shop", "service": "checkout", "incident_id": "a" * 32}, ENVIRONMENT),
     ],
 )
 async def test_a_stop_holds_exactly_as_wide_as_it_was_said(
@@ -108,7 +108,7 @@ async def test_feedback_names_its_incident(client: Client, outbox: Outbox) -> No
     }
     assert (await client.post("/api/controls", json=said)).status == 201
     [(key, control)] = sent(outbox)
-    assert key == SCOPE
+    assert key == ENVIRONMENT
     assert (control.verdict, control.label, control.incident_id) == ("false_positive", "alert_noise", OVER.id)
 
 

@@ -132,8 +132,8 @@ async def test_what_is_said_reaches_the_topics(broker: Broker, topic_prefix: str
 async def test_an_answer_lands_where_its_decision_lies(broker: Broker, topic_prefix: str, topics: None) -> None:
     """Else the act stage, which reads a scope's decisions and answers on one partition, would never see it."""
     # Enough scopes that another way to place keys would be found out.
-    asked = [decision(incident(number, service=f"service-{number}")) for number in range(8)]
-    partitions = {trace.id: produce(broker, topic_prefix, DECISIONS, f"shop/{trace.service}", trace) for trace in asked}
+    asked = [decision(incident(number, environment=f"shop-{number}")) for number in range(8)]
+    partitions = {trace.id: produce(broker, topic_prefix, DECISIONS, trace.environment, trace) for trace in asked}
     async with console(broker, topic_prefix) as session:
         await ready(session)
         for trace in asked:

@@ -116,8 +116,8 @@ def test_topics_incidents_and_controls_on_an_embedded_installation(ready: Instal
     assert "All topics are there" in run("topics")[1]
     assert "No incidents." in run("incidents")[1]
     asking = decision(settings=ASKING)
-    publish(ready, INCIDENTS, "demo/checkout", incident())
-    publish(ready, DECISIONS, "demo/checkout", asking)
+    publish(ready, INCIDENTS, "demo", incident())
+    publish(ready, DECISIONS, "demo", asking)
     assert "demo/checkout" in run("incidents")[1]
     explained = run("incident", "explain", "incident")[1]
     assert "deployment_regression" in explained
@@ -125,13 +125,13 @@ def test_topics_incidents_and_controls_on_an_embedded_installation(ready: Instal
     code, _, error = run("incident", "explain", "none-such")
     assert (code, "no incidents begin with" in error) == (2, True)
     assert run("approve", asking.id[:10], "--by", "ada")[0] == 0
-    assert run("stop", "--environment", "demo", "--note", "freeze")[0] == 0
+    assert run("stop", "--note", "freeze")[0] == 0
     (approved, partition), (stopped, _), *again = sorted(controls(ready), key=lambda found: found[0].kind)
     said = {where for control, where in controls(ready) if control.id == stopped.id}
     assert said == set(range(partition_count(ready.settings.kafka, CONTROLS))), "every stage must hear it"
     assert {control for control, _ in again} == {stopped}
     assert (approved.kind, approved.by, approved.decision_id) == ("approve", "ada", asking.id)
-    assert (stopped.kind, stopped.environment, stopped.service, stopped.note) == ("stop", "demo", None, "freeze")
+    assert (stopped.kind, stopped.environment, stopped.service, stopped.note) == ("stop", None, None, "freeze")
     with Tail(ready.settings.kafka, [DECISIONS]) as tail:
         # The stage that acts reads a decision and its answer from the same partition number.
         assert [seen.partition for seen in tail.to_end()] == [partition]
@@ -140,7 +140,7 @@ def test_topics_incidents_and_controls_on_an_embedded_installation(ready: Instal
 @pytest.mark.integration
 def test_only_what_asks_can_be_approved(ready: Installation, run: Run) -> None:
     acting = decision()
-    publish(ready, DECISIONS, "demo/checkout", acting)
+    publish(ready, DECISIONS, "demo", acting)
     code, _, error = run("approve", acting.id)
     assert (code, "does not ask for approval" in error) == (2, True)
     assert controls(ready) == []

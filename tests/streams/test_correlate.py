@@ -337,4 +337,4 @@ def test_what_is_not_waited_for_is_said_to_its_own_partition_and_again_until_it_
 
 def test_incidents_are_keyed_by_their_scope(clock: Clock) -> None:
     outputs = kernel(clock).take(SIGNALS, batch(SIGNALS, [*BAD_ROLLOUT, progress(100)]))
-    assert {(o.topic, o.key) for o in outputs if isinstance(o, Emit)} == {(INCIDENTS, b"demo/checkout")}
+    assert {(o.topic, o.key) for o in outputs if isinstance(o, Emit)} == {(INCIDENTS, b"demo")}

@@ -37,7 +37,9 @@ def test_what_expired_is_decided_about_again_but_not_for_ever() -> None:
         (decision,) = take(kernel, LEARNING, ended(decision, Result.EXPIRED, late))
         assert (decision.verdict, decision.time_unix_nano) == ("act", late)
         assert decision.actions[0].expires_unix_nano > late
-    assert take(kernel, LEARNING, ended(decision, Result.EXPIRED, T0 + seconds(900))) == []
+    (given_up,) = take(kernel, LEARNING, ended(decision, Result.EXPIRED, T0 + seconds(900)))
+    assert (given_up.verdict, given_up.reason) == ("escalate", "not_refused: an executor refused it: because")
+    assert emitted(kernel.wake(3600.0)) == []
 
 
 def test_a_stop_holds_it_and_the_resume_re_evaluates_what_was_missed() -> None:
@@ -101,14 +103,28 @@ def test_a_wait_is_over_at_the_same_time_whether_records_or_quiet_tell() -> None
     assert [decision.verdict for decision in told if isinstance(decision, Decision)] == ["act"]
 
 
-@pytest.mark.parametrize(("escalate", "verdicts"), [(False, ["act"]), (True, [])])
-def test_what_was_skipped_is_tried_again_unless_a_person_was_called(escalate: bool, verdicts: list[str]) -> None:
+def test_what_was_skipped_is_tried_again_later_and_later() -> None:
     kernel = decide()
     decision = acted(kernel)
-    skipped = ended(decision, Result.REFUSED, T0 + seconds(5), escalate=escalate)
-    assert take(kernel, LEARNING, skipped) == []
-    found = emitted(kernel.wake(31.0))
-    assert [again.verdict for again in found if isinstance(again, Decision)] == verdicts
+    for pause in (30, 90, 270):
+        skipped = ended(decision, Result.REFUSED, T0 + seconds(5), decision_id=decision.id, reason=f"{pause}")
+        assert take(kernel, LEARNING, skipped.model_copy(update={"id": f"skipped-{pause}"})) == []
+        assert emitted(kernel.wake(pause - 1)) == []
+        (decision,) = emitted(kernel.wake(pause))
+        assert isinstance(decision, Decision)
+        assert decision.verdict == "act"
+    (told,) = take(kernel, LEARNING, ended(decision, Result.REFUSED, T0 + seconds(9), reason="no_storm: a storm"))
+    assert (told.verdict, told.reason) == ("escalate", "not_refused: an executor refused it: no_storm: a storm")
+
+
+def test_a_refusal_that_calls_a_person_is_named_in_the_trace_and_not_tried_again_as_it_looks() -> None:
+    kernel = decide()
+    (told,) = take(kernel, LEARNING, ended(acted(kernel), Result.REFUSED, T0 + seconds(5), escalate=True))
+    assert (told.verdict, told.reason) == ("escalate", "not_refused: an executor refused it: because")
+    assert emitted(kernel.wake(3600.0)) == []
+    assert take(kernel, INCIDENTS, revision(2)) == []
+    (other,) = take(kernel, INCIDENTS, revision(3, classification=AMBIGUOUS))
+    assert "not_refused" not in {check.name for check in other.checks if not check.passed}
 
 
 def test_the_end_of_another_incidents_action_says_nothing_about_this_one() -> None:
