@@ -24,7 +24,8 @@ from benchmarks.measure import Measure, at_most, write_json
 from detectors.bank import BankSettings
 from schemas.topics import RAW_METRICS
 from streams.batch import Batch
-from streams.kernel.detect import DetectRules, MetricDetect
+from streams.kernel.detect import DetectRules
+from streams.kernel.detect_metrics import MetricDetect
 from streams.worker import collect_garbage_rarely
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)

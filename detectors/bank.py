@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import pairwise
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,6 +35,7 @@ CALM_DECADES = 2.0
 # ... three times in a row, so that one lucky sample in the middle of a fault does not clear it.
 CALM_TICKS = 3
 DAY_NANOS = 86_400 * 1_000_000_000
+OWN_HISTORY = "own history"
 
 
 class Change(IntEnum):
@@ -91,6 +92,17 @@ class Verdict:
     looks: tuple[tuple[str, float], ...] = ()
     # The learnt models whose thresholds it was judged by.
     models: tuple[str, ...] = ()
+    by: str = OWN_HISTORY  # whose verdict it is; others than the bank are in `detectors.witnesses`
+    # Of an entity: the series that have most to do with it, and how far each is out.
+    parts: tuple[tuple[int, float], ...] = ()
+    peers: int = 0  # how many it was compared with
+
+
+class Witness(Protocol):
+    """Judges the same ticks by other evidence than each series' own past."""
+
+    def look(self, tick: int, rows: Ints, values: Floats, times: Ints, sample: int) -> Iterator[Verdict]:
+        """Judge the numbers `[n]` of the series `rows` in a closed tick, whose newest samples are of `times`."""
 
 
 @dataclass(slots=True)
@@ -118,6 +130,7 @@ class SeriesBank:
         self.closed = -1  # ticks below this are closed; -1: nothing seen yet
         self.late = 0
         self.coarse = CoarseSeries()
+        self.witness: Witness | None = None
         self._open: dict[int, _OpenTick] = {}
         self._counts: Ints = np.zeros(0, np.int64)  # rows that count, for zero filling
         self._sample = -1  # the last sample before the tick being closed
@@ -302,6 +315,8 @@ class SeriesBank:
             yield from self._judge_coarse(rows[slow], values[slow], tick)
         calm = self._is_calm(rows)
         c.push(rows[calm], values[calm], self.settings.warmup)
+        if self.witness is not None:
+            yield from self.witness.look(tick, rows, values, c.last_time[rows], self._sample)
 
     def _aggregate(self, tick: int, bucket: _OpenTick | None) -> tuple[Ints, Floats]:
         """One number per series of the tick, rows ascending."""

@@ -10,7 +10,6 @@ from math import exp
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import stdtr
 
 Floats = NDArray[np.float64]
 
@@ -47,9 +46,13 @@ def decades(deviation: Floats) -> Floats:
         deviation: `[n]` distances from the centre in units of robust scale.
 
     """
-    tail = 2.0 * stdtr(TAIL_DEGREES, -np.abs(deviation))
-    with np.errstate(divide="ignore"):
-        surprise: Floats = -np.log10(tail)
+    # Of four degrees of freedom in closed form, (1 - y)^2 (2 + y) / 2 with y = x / sqrt(4 + x^2), and 1 - y written so
+    # that it does not cancel far out: a twentieth of the time that the general function takes.
+    far = np.abs(deviation)
+    with np.errstate(over="ignore", divide="ignore"):
+        root = np.sqrt(TAIL_DEGREES + far * far)
+        rest = TAIL_DEGREES / (root * (root + far))
+        surprise: Floats = -2.0 * np.log10(rest) - np.log10((3.0 - rest) / 2.0)
     return np.minimum(surprise, MAX_DECADES)
 
 

@@ -1,14 +1,15 @@
 """Entity detector: all metrics of a host or service as one vector, once per tick, in constant memory per metric.
 
-Called by the scoreboard (row 3) and by the live path for all entities of a tick at once; what comes out goes to the
-paging rule or the evidence stage. Each metric is measured in its own usual spread four ways: its distance from its
-level of the last week, and the error of predicting it by its mean over the last 2, 5 and 30 ticks (exponential
-smoothing; Gardner, "Exponential smoothing: the state of the art - part II", 2006). The energy of an entity is the root
-mean square of all of them: metrics that move together corroborate each other, one that always moves has a wide spread
-and weighs little.
+Stepped by `detectors.entity_watch` with all metrics of a partition's tick at once, live and in the scoreboard (row 3).
+Each metric is measured in its own usual spread four ways: its distance from its level of the last 10 thousand looks,
+and the error of predicting it by its mean over the last 2, 5 and 30 looks (exponential smoothing; Gardner,
+"Exponential smoothing: the state of the art - part II", 2006). The energy of an entity is the root mean square of all
+of them: metrics that move together corroborate each other, one that always moves has a wide spread and weighs little.
 
-Usual spreads come from `fit` on calm history, to be called again on a schedule off the path; only the level follows
-the data, with deviations clipped (Huber's winsorising) so that a fault moves it slowly.
+Usual spreads are taken from the calm looks a metric has had, at its 64th, 128th, 256th ... and, from `MEMORY` on, at
+every half of that: what was seen is summed up as it passes, so that a fit costs nothing extra and comes at a stated
+look whatever the batches were. Between fits only the level follows the data, with deviations clipped (Huber's
+winsorising) so that a fault moves it slowly.
 """
 
 from __future__ import annotations
@@ -18,12 +19,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
-Rows = NDArray[np.intp]
+from detectors.bank_rows import assign, freeze_rows, grown, thaw_rows
 
-# Half-lives in ticks. A week of minutes for the level; 2, 5 and 30 minutes for what was expected just now.
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Flags = NDArray[np.bool_]
+
+# Half-lives in looks: of the level, a week of minutes; of what was expected just now.
 LEVEL = 10_080.0
-RECENT = np.array([2.0, 5.0, 30.0])
+RECENT = (2.0, 5.0, 30.0)
+RATES = 1.0 - 0.5 ** (1.0 / np.array([LEVEL, *RECENT]))
+LOOKS = len(RATES)
+# Looks at a metric before its spreads mean something, and how many its spreads are taken from at most.
+WARM_LOOKS = 64
+MEMORY = 32_768
 # One metric counts for no more than a hundred of its spreads: beyond, it is certain and only drowns the others.
 MAX_DEVIATION = 100.0
 # A spread below a hundredth of the range seen is rounding, not spread ...
@@ -33,86 +42,207 @@ RANGE_FLOOR = 0.01
 MAX_DEVIATION_WITHOUT_SPREAD = 10.0
 # A deviation teaches the level no more than ten spreads.
 WINSOR = 10.0
-# What lasts is worth more than a blip: energies are smoothed with a half-life of two ticks.
-SMOOTH = 2.0
+# Below a billionth of its size a difference is rounding.
+RELATIVE_ROUNDING = 1e-9
+# What lasts is worth more than a blip: energies are smoothed with a half-life of two looks.
+SMOOTH = 1.0 - 0.5**0.5
+# Fewer metrics than this are no vector: their own detectors say all there is to say.
+MIN_METRICS = 3
+
+
+class _Metrics:
+    """What is known of each metric. `[metrics, 4]`: the level, then the recent means."""
+
+    def __init__(self, count: int) -> None:
+        self.centre = np.full((count, LOOKS), np.nan)  # NaN: what comes next
+        self.spread = np.ones((count, LOOKS))
+        self.variance = np.zeros(count)  # around the level: it follows the data as the level does
+        self.floor = np.zeros(count)
+        self.limit = np.zeros(count)
+        self.fitted = np.zeros(count, np.bool_)
+        self.due = np.full(count, WARM_LOOKS, np.int32)  # looks at which the spreads are taken next
+        # Calm looks since, and what they summed up to; NaN: never seen.
+        self.looks = np.zeros(count, np.int32)
+        self.first = np.full(count, np.nan)
+        self.low = np.full(count, np.inf)
+        self.high = np.full(count, -np.inf)
+        self.total = np.zeros((count, LOOKS))
+        self.squares = np.zeros((count, LOOKS))
+
+
+class _Entities:
+    """What is known of each entity."""
+
+    def __init__(self, count: int) -> None:
+        self.energy = np.zeros(count)  # smoothed
+        self.rest = np.zeros(count)  # smoothed, of all its metrics but the loudest of each look
 
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """What was found in one tick."""
+    """What was found in one tick, of the entities that were judged in it."""
 
+    entity: Ints
+    """`[entities]` which, ascending."""
     smooth: Floats
     """`[entities]` smoothed energy: about 1 to 2 when calm."""
-    deviations: Floats
-    """`[metrics]` what each metric contributed, in spreads: names the metrics that explain it."""
+    rest: Floats
+    """`[entities]` the same without the loudest metric of each look: what the others say."""
+    away: Floats
+    """`[entities]` root mean square distance of the metrics from their levels, in spreads, at this look."""
+    power: Floats
+    """`[rows]` squared deviations of each metric given, summed over its looks; NaN: warming up."""
+    error: Floats
+    """`[rows, 4]` what `learn` sums up."""
 
 
 class EntityDetector:
-    """State of the metrics of some entities.
+    """State of the metrics of some entities, as rows of arrays.
 
-    >>> detector = EntityDetector(np.array([0, 0, 1]))  # two metrics of entity 0, one of entity 1
-    >>> rng = np.random.default_rng(0)
-    >>> detector.fit(rng.normal(size=(500, 3)))
-    >>> calm = detector.step(np.zeros(3))
-    >>> alarmed = detector.step(np.array([0.0, 9.0, 0.0]))
-    >>> bool(alarmed.smooth[0] > 2 * calm.smooth[0]), int(alarmed.deviations.argmax())
-    (True, 1)
+    >>> detector, rows = EntityDetector(), np.arange(4)
+    >>> detector.admit(rows, np.array([0, 0, 0, 0]))  # four metrics of entity 0
+    >>> for value in np.random.default_rng(0).normal(size=(500, 4)):
+    ...     detector.learn(rows, value, detector.step(rows, value))
+    >>> calm = detector.step(rows, np.zeros(4))
+    >>> alarmed = detector.step(rows, np.array([0.0, 9.0, 0.0, 9.0]))
+    >>> bool(alarmed.smooth[0] > 2 * calm.smooth[0]), np.argsort(alarmed.power)[-2:].tolist()
+    (True, [3, 1])
     """
 
-    def __init__(self, entity: Rows) -> None:
-        """Watch one metric for each element of `entity`, which says whose metric it is."""
-        self._entity = entity
-        self._metrics = np.bincount(entity)
-        self._smooth = np.zeros(len(self._metrics))
+    def __init__(self) -> None:
+        self.entity: Ints = np.zeros(0, np.int64)
+        """`[rows]` whose metric each row is; -1: none's."""
+        self._metrics, self._entities = _Metrics(0), _Entities(0)
 
-    def fit(self, history: Floats) -> None:
-        """Learn what is usual from calm history, `[ticks, metrics]`; NaN where a metric has no value.
+    @property
+    def entities(self) -> int:
+        """How many entities there is room for."""
+        return len(self._entities.energy)
 
-        Raises:
-            ValueError: a metric has no value at all.
+    def admit(self, rows: Ints, entity: Ints) -> None:
+        """Give `rows` to new metrics of these entities (-1: not to be judged); what the rows knew is gone."""
+        missing = int(rows.max(initial=-1)) + 1 - len(self.entity)
+        if missing > 0:
+            missing = max(missing, len(self.entity))
+            self._metrics = grown(self._metrics, _Metrics(missing))
+            self.entity = np.concatenate((self.entity, np.full(missing, -1, np.int64)))
+        missing = int(entity.max(initial=-1)) + 1 - self.entities
+        if missing > 0:
+            self._entities = grown(self._entities, _Entities(max(missing, self.entities)))
+        assign(self._metrics, rows, _Metrics(1))
+        self.entity[rows] = entity
 
+    def forget_entities(self, entity: Ints) -> None:
+        """Forget what was found of entities; their numbers may be given to others."""
+        assign(self._entities, entity, _Entities(1))
+
+    def step(self, rows: Ints, value: Floats) -> Energy:
+        """Judge one finite value of each of some distinct metrics of entities; levels and recent means then move on.
+
+        An entity is judged in a tick in which half of its metrics that are warm have a value, and three at least.
         """
-        if not np.isfinite(history).any(axis=0).all():
-            raise ValueError("a metric has no value in the history")
-        span = np.nanmax(history, axis=0) - np.nanmin(history, axis=0)
-        self._floor = np.maximum(RANGE_FLOOR * span, 1e-9 * np.nanmax(np.abs(history), axis=0) + 1e-300)
-        self._level, self._variance = np.nanmean(history, axis=0), np.nanvar(history, axis=0)
-        flat = np.sqrt(self._variance) <= self._floor
-        self._limit = np.where(flat, MAX_DEVIATION_WITHOUT_SPREAD, MAX_DEVIATION)
-        self._recent = np.tile(self._level, (len(RECENT), 1))
-        count, total, squares = np.zeros(len(span)), np.zeros((len(RECENT), len(span))), np.zeros_like(self._recent)
-        for value in history:
-            error = self._predict(value)
-            count += np.isfinite(value)
-            total += error
-            squares += error**2
-        self._recent_spread = np.maximum(np.sqrt(squares / count - (total / count) ** 2), self._floor)
+        power, away, error = self._follow(rows, value)
+        warm = np.isfinite(power)
+        owner, known, power_known = self.entity[rows[warm]], self.entities, power[warm]
+        number = np.bincount(owner, minlength=known)
+        all_warm = np.bincount(self.entity[self._metrics.fitted & (self.entity >= 0)], minlength=known)
+        judged = np.flatnonzero((number >= MIN_METRICS) & (2 * number >= all_warm))
+        total, loudest = np.bincount(owner, power_known, minlength=known), np.zeros(known)
+        np.maximum.at(loudest, owner, power_known)
+        far = np.bincount(owner, away[warm], minlength=known)
+        number, total, loudest, far = number[judged], total[judged], loudest[judged], far[judged]
+        e = self._entities
+        for kept, found in ((e.energy, total / number), (e.rest, np.maximum(total - loudest, 0.0) / (number - 1))):
+            kept[judged] += SMOOTH * (np.sqrt(found) - kept[judged])
+        return Energy(judged, e.energy[judged], e.rest[judged], np.sqrt(far / number), power, error)
 
-    def step(self, value: Floats) -> Energy:
-        """Judge one value of each metric (NaN: none this tick)."""
-        deviation = np.vstack((self._follow(value), self._predict(value) / self._recent_spread))
-        power = (np.minimum(np.abs(deviation), self._limit) ** 2).sum(axis=0)
-        energy = np.sqrt(np.bincount(self._entity, power) / self._metrics)
-        self._smooth = self._smooth + _rate(SMOOTH) * (energy - self._smooth)
-        return Energy(self._smooth, np.sqrt(power))
+    def _follow(self, rows: Ints, value: Floats) -> tuple[Floats, Floats, Floats]:
+        """Power of each metric, its squared distance from the level, and its errors."""
+        m = self._metrics
+        self._begin(rows, value)
+        centre, spread, fitted = m.centre[rows], m.spread[rows], m.fitted[rows]
+        error = value[:, None] - centre
+        squared = np.minimum(np.abs(error) / spread, m.limit[rows][:, None]) ** 2
+        reach = WINSOR * spread[:, 0]
+        clipped = np.clip(error[:, 0], -reach, reach)
+        moved = error.copy()
+        moved[:, 0] = clipped
+        m.centre[rows] = centre + RATES * moved
+        variance = m.variance[rows]
+        variance += fitted * RATES[0] * (clipped**2 - variance)
+        m.variance[rows] = variance
+        m.spread[rows, 0] = np.where(fitted, np.maximum(np.sqrt(variance), m.floor[rows]), 1.0)
+        error[:, 0] = value - m.first[rows]
+        return np.where(fitted, squared.sum(axis=1), np.nan), squared[:, 0], error
 
-    def _predict(self, value: Floats) -> Floats:
-        """Error of the recent means, which then move on."""
-        error: Floats = np.where(np.isfinite(value), value - self._recent, 0.0)
-        self._recent += (1.0 - 0.5 ** (1.0 / RECENT))[:, None] * error
-        return error
+    def _begin(self, rows: Ints, value: Floats) -> None:
+        """Expect of what is new, or begins anew, that it stays as it is."""
+        m = self._metrics
+        anew = np.isnan(m.centre[rows, -1])
+        if not anew.any():
+            return
+        m.centre[rows[anew], 1:] = value[anew, None]
+        new = rows[anew & np.isnan(m.first[rows])]
+        m.first[new] = m.centre[new, 0] = m.centre[new, -1]
 
-    def _follow(self, value: Floats) -> Floats:
-        """Distance from the level in spreads; level and spread then move on."""
-        known = np.isfinite(value)
-        error = np.where(known, value - self._level, 0.0)
-        spread = np.maximum(np.sqrt(self._variance), self._floor)
-        clipped = np.clip(error, -WINSOR * spread, WINSOR * spread)
-        self._level += _rate(LEVEL) * clipped
-        self._variance += known * _rate(LEVEL) * (clipped**2 - self._variance)
-        deviation: Floats = error / spread
-        return deviation
+    def learn(self, rows: Ints, value: Floats, found: Energy, which: Flags | None = None) -> None:
+        """Sum up calm values that `step` has just judged (`which` of them), and take the spreads that are due."""
+        error = found.error
+        if which is not None:
+            rows, value, error = rows[which], value[which], error[which]
+        m = self._metrics
+        m.looks[rows] += 1
+        m.low[rows] = np.minimum(m.low[rows], value)
+        m.high[rows] = np.maximum(m.high[rows], value)
+        m.total[rows] += error
+        m.squares[rows] += error**2
+        due = rows[m.looks[rows] >= m.due[rows]]
+        if len(due):
+            self.fit(due)
 
+    def fit(self, rows: Ints) -> None:
+        """Take the spreads of metrics, each of which was learned from, from what was summed up."""
+        m = self._metrics
+        looks = m.looks[rows][:, None].astype(np.float64)
+        mean = m.total[rows] / looks
+        variance = np.maximum(m.squares[rows] / looks - mean**2, 0.0)
+        span, size = m.high[rows] - m.low[rows], np.maximum(np.abs(m.low[rows]), np.abs(m.high[rows]))
+        floor = np.maximum(RANGE_FLOOR * span, RELATIVE_ROUNDING * size + 1e-300)
+        flat = np.sqrt(variance[:, 0]) <= floor
+        m.floor[rows] = floor
+        m.limit[rows] = np.where(flat, MAX_DEVIATION_WITHOUT_SPREAD, MAX_DEVIATION)
+        m.spread[rows] = np.maximum(np.sqrt(variance), floor[:, None])
+        m.variance[rows] = variance[:, 0]
+        m.fitted[rows] = True
+        young = rows[m.due[rows] < MEMORY]
+        m.centre[young, 0] = m.first[young] + m.total[young, 0] / m.looks[young]
+        m.due[young] *= 2
+        self._forget_half(rows[m.looks[rows] >= MEMORY])
 
-def _rate(half_life: float) -> float:
-    return 1.0 - float(0.5 ** (1.0 / half_life))
+    def _forget_half(self, rows: Ints) -> None:
+        m = self._metrics
+        m.looks[rows] //= 2
+        m.total[rows] /= 2.0
+        m.squares[rows] /= 2.0
+        m.low[rows], m.high[rows] = np.inf, -np.inf
+
+    def begin_anew(self, entity: Ints, *, spreads: bool) -> None:
+        """Expect next of entities what they show next; with `spreads`, learn all of them anew."""
+        rows = np.flatnonzero(np.isin(self.entity, entity))
+        assign(self._entities, entity, _Entities(1))
+        if spreads:
+            assign(self._metrics, rows, _Metrics(1))
+        self._metrics.centre[rows, 1:] = np.nan
+
+    def freeze(self) -> tuple[bytes, bytes, bytes]:
+        """Everything it knows."""
+        return self.entity.astype("<i8").tobytes(), freeze_rows(self._metrics), freeze_rows(self._entities)
+
+    @classmethod
+    def thaw(cls, entity: bytes, metrics: bytes, entities: bytes) -> EntityDetector:
+        """Make what `freeze` was called on."""
+        made = cls()
+        made.entity = np.frombuffer(entity, "<i8").astype(np.int64)
+        thaw_rows(made._metrics, metrics)
+        thaw_rows(made._entities, entities)
+        return made

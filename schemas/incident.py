@@ -15,6 +15,8 @@ from schemas.envelope import Entity, Model, Models, Name, Record, TimeUnixNano, 
 from schemas.raw import Severity
 from schemas.signal import Signal
 
+# What can speak for an incident: see `schemas.signal.Support` for the first three.
+Support = Literal["own history", "peers", "objective", "another signal type", "persistence"]
 Probability = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -87,6 +89,7 @@ class Incident(Record):
     updated_unix_nano: TimeUnixNano
     resolved_unix_nano: TimeUnixNano | None = None
     severity: Severity
+    support: tuple[Support, ...] = Field(default=(), description="which kinds of evidence speak for it")
     severity_because: tuple[str, ...] = Field(default=(), description="what it was set, raised or lowered for")
     recurrence: Annotated[int, Field(ge=0)] = Field(default=0, description="how often it came back, this time included")
     recurrence_of: str | None = Field(

@@ -13,6 +13,8 @@ from pydantic import Field
 from schemas.envelope import Attributes, Entity, Model, Models, Name, Record, TimeUnixNano, content_id
 
 SignalKind = Literal["metric", "log", "alert", "change"]
+# What a subject is unlike: what it was itself, what its siblings are now, what people said it must be.
+Support = Literal["own history", "peers", "objective"]
 
 
 class Origin(Model):
@@ -54,6 +56,7 @@ class Signal(Record):
     expected: float | None = None
     unit: str = ""
     detector: str
+    support: Support | None = Field(default=None, description="what it rests on: what the subject is unlike")
     model_version: str
     models: Models = ()
     reasons: tuple[str, ...] = Field(description="in words and numbers, strongest first")

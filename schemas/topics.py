@@ -77,7 +77,9 @@ class Topic:
 RAW_METRICS = Topic(
     name="raw.metrics",
     purpose="Metric samples, one or many a record.",
-    key="entity: environment/service/instance",
+    # All series of an instance must be in one partition, to be judged as a whole. Siblings are compared where they
+    # meet: docs/detection.md says what the shorter key costs.
+    key="entity: environment/service/instance; or environment/service, where instances are to be compared",
     model=MetricSample | MetricBlock,
     writers="producers",
     readers="detect",

@@ -76,6 +76,7 @@ def explanation(case: Case) -> RenderableType:
         f"class {found.label}, confidence {found.confidence:.2f}, credibility {found.credibility:.2f} ({found.basis})"
     ]
     why += [f"severity {incident.severity}: {'; '.join(incident.severity_because)}"] * bool(incident.severity_because)
+    why += [f"what speaks for it: {', '.join(incident.support)}"] * bool(incident.support)
     if incident.recurrence_of is not None:
         why.append(f"came back ({incident.recurrence} in a row): before, it was {incident.recurrence_of[:ID_LENGTH]}")
     if incident.split_from is not None:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
 
 from detectors.bank import BankSettings, Thresholds
+from detectors.objectives import Objective
+from detectors.witnesses import WitnessSettings
 from schemas.envelope import NANOS
 from schemas.topics import RAW_ALERTS, RAW_LOGS, RAW_METRICS
 from streams.course import Course
-from streams.kernel.detect import STAGE, DetectRules, MetricDetect
+from streams.kernel.detect import STAGE, DetectRules
 from streams.kernel.detect_alerts import AlertDetect
 from streams.kernel.detect_logs import LogDetect
+from streams.kernel.detect_metrics import MetricDetect
+from streams.settings import ObjectiveSettings
 from streams.stage import Lane, Stage
 
 
@@ -47,6 +52,12 @@ def rules_of(course: Course, signal_partitions: int) -> DetectRules:
             adapt_ticks=int(settings.adapt_seconds / settings.tick_seconds),
             thresholds_at=_thresholds(course),
         ),
+        witnesses=WitnessSettings(
+            max_entities=settings.max_entities,
+            max_metrics=settings.max_metrics_per_entity,
+            entity_false_signals_per_day=settings.entity_false_signals_per_day,
+            objectives=tuple(_objective(one) for one in settings.objectives),
+        ),
         max_series=settings.max_series,
         series_ttl=int(settings.series_ttl_seconds * NANOS),
         future_limit=int(settings.future_seconds * NANOS),
@@ -62,3 +73,12 @@ def _thresholds(course: Course) -> Callable[[int], Thresholds]:
         return Thresholds(now.settings.detect.false_signals_per_day, now.models("detect"))
 
     return at
+
+
+def _objective(said: ObjectiveSettings) -> Objective:
+    return Objective(
+        metric=said.metric,
+        service=said.service,
+        above=inf if said.above is None else said.above,
+        below=-inf if said.below is None else said.below,
+    )

@@ -11,9 +11,9 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -94,6 +94,25 @@ class LedgerSettings(Group):
     """An executor that says nothing for this long has lost its action to another."""
 
 
+class ObjectiveSettings(Group):
+    """A bound on what a metric shows in one tick: the mean of a gauge, the increase per second of a counter."""
+
+    metric: str
+    """Pattern (`*`, `?`) of metric names."""
+    service: str = "*"
+    """Pattern of environment/service."""
+    above: float | None = None
+    """More than this three times in a row breaks the objective."""
+    below: float | None = None
+    """Less than this three times in a row breaks the objective."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if self.above is None and self.below is None:
+            raise ValueError("an objective needs `above` or `below`")
+        return self
+
+
 class DetectSettings(Group):
     """The detect stage."""
 
@@ -117,6 +136,14 @@ class DetectSettings(Group):
     """How many false signals a day one partition's series may raise together, if their tails are as modelled."""
     adapt_seconds: Seconds = 3600
     """A series that stays abnormal for this long has a new normal; that is no recovery, and is said so."""
+    max_entities: Annotated[int, Field(ge=1)] = 20_000
+    """Instances per raw partition judged as a whole; those beyond are judged by their series only."""
+    max_metrics_per_entity: Annotated[int, Field(ge=3)] = 256
+    """Metrics of an instance that are judged together; those beyond are judged alone."""
+    entity_false_signals_per_day: Annotated[float, Field(gt=0)] = 1.0
+    """How many false signals a day one partition's instances as a whole may raise together."""
+    objectives: tuple[ObjectiveSettings, ...] = ()
+    """What metrics may not exceed. The first whose patterns match a series counts."""
 
 
 class InhibitSettings(Group):

@@ -23,7 +23,7 @@ from streams.batch import Batch
 from streams.course import Course
 from streams.kernel.base import Emit
 from streams.kernel.correlate import Correlator
-from streams.kernel.detect import MetricDetect
+from streams.kernel.detect_metrics import MetricDetect
 from streams.raw_to_signal import rules_of
 from streams.settings import CorrelateSettings, Settings
 from streams.signal_to_incident import rules_of as correlate_rules_of

@@ -195,6 +195,15 @@ class SeriesTable:
         kept = self._kept(row)
         return kept.kind, kept.temporality
 
+    def place(self, row: int) -> tuple[Entity, str, bytes]:
+        """Return entity, name and canonical attributes of `row`, without building its description."""
+        kept = self._kept(row)
+        return kept.resource.entity, kept.name, kept.attributes
+
+    def rows(self) -> list[int]:
+        """Return the rows in use, ascending."""
+        return [row for row, kept in enumerate(self._rows) if kept is not None]
+
     def take_new(self) -> list[int]:
         """Return the rows given out since the last call, for whoever keeps arrays by row."""
         new, self._new = self._new, []

@@ -1,8 +1,8 @@
-"""Raw metrics to signals: decode the columns, let the bank judge them, say in words what it found.
+"""Series to signals: let the bank judge them, say in words what it found.
 
-One kernel per raw partition. `SeriesDetect` is what metrics and logs (`detect_logs`) have in common: a table of series,
-a bank over the same rows, and the watermark published after every batch. The promise behind that watermark: no signal
-published later is from before it.
+One kernel per raw partition. `SeriesDetect` is what metrics (`detect_metrics`) and logs (`detect_logs`) have in common:
+a table of series, a bank over the same rows, and the watermark published after every batch. The promise behind that
+watermark: no signal published later is from before it.
 
 What comes out does not depend on how records were cut into batches, with two stated exceptions at the edges of memory:
 when a series that was silent for `series_ttl` is forgotten, and when an overflow is reported.
@@ -14,26 +14,24 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
-import numpy as np
 
 from detectors import evidence
 from detectors.bank import BankSettings, Change, SeriesBank, Verdict
-from detectors.bank_columns import Kind
 from detectors.bank_state import freeze, thaw
+from detectors.witnesses import WitnessSettings
 from schemas.envelope import Entity
 from schemas.signal import Origin, Progress, Signal, SignalKind, signal_id
-from schemas.topics import RAW_METRICS, SIGNALS, Topic
-from streams.decode import MetricDecoder
+from schemas.topics import SIGNALS, Topic
 from streams.decoding.samples import Ints
 from streams.decoding.series import Series, SeriesTable
-from streams.kernel.base import Emit, Output, Records, letter
+from streams.kernel.base import Emit, Output, Records
 
 STAGE = "detect"
 DETECTOR = "robust-cusum"
 COARSE_DETECTOR = "univariate-looks"
 MODEL_VERSION = "2"
 # Layout of the snapshot: one of another layout is of no use.
-LAYOUT = 2
+LAYOUT = 3
 OVERFLOW = "reflexarc.series.overflow"
 # Series are looked through for forgotten ones this often per time to live: at most 1/16 of it too late.
 SWEEPS_PER_TTL = 16
@@ -53,6 +51,7 @@ class DetectRules:
 
     signal_partitions: int
     bank: BankSettings = field(default_factory=BankSettings)
+    witnesses: WitnessSettings = field(default_factory=WitnessSettings)
     max_series: int = 100_000
     series_ttl: int = 3600 * 1_000_000_000
     future_limit: int = 60 * 1_000_000_000
@@ -138,7 +137,7 @@ class SeriesDetect:
         found: list[Output] = []
         for verdict in verdicts:
             offset = offsets[records[verdict.sample]] if verdict.sample >= 0 else self._last_offset
-            found.append(_emit(self._signal(verdict, offset)))
+            found.append(emit(self._signal(verdict, offset)))
         return found
 
     def closing(self, records: Records) -> list[Output]:
@@ -179,7 +178,7 @@ class SeriesDetect:
 
     def _overflow(self, state: str, refused: int, reason: str) -> Output:
         subject = f"{OVERFLOW}/{self.source}"
-        return _emit(
+        return emit(
             Signal(
                 id=signal_id(subject, state, self._overflowing_since),
                 kind="metric",
@@ -210,10 +209,15 @@ class SeriesDetect:
         if not len(rows):
             return []
         gone = [self._gone(int(row), now) for row in rows[self.bank.columns.firing[rows]]]
+        gone += self.gone_extra(rows.tolist(), now)
         self.bank.forget(rows)
         self.table.forget(rows.tolist())
         self.forget_extra(rows.tolist())
         return gone
+
+    def gone_extra(self, rows: list[int], now: int) -> list[Output]:  # noqa: ARG002 - the subclass needs them
+        """Say of what else still fired for these rows that it is no longer abnormal."""
+        return []
 
     def forget_extra(self, rows: list[int]) -> None:
         """Drop what a subclass keeps by row."""
@@ -222,7 +226,7 @@ class SeriesDetect:
         """Say of what still fired when it fell silent that it is no longer abnormal; nor has it recovered."""
         series, onset = self.table.describe(row), int(self.bank.columns.onset[row])
         silent = self.rules.series_ttl / 1e9
-        return _emit(
+        return emit(
             Signal(
                 id=signal_id(series.id, "adapted", onset),
                 kind=self.kind,
@@ -235,51 +239,12 @@ class SeriesDetect:
                 onset_unix_nano=onset,
                 unit=series.unit,
                 detector=DETECTOR,
+                support="own history",
                 model_version=MODEL_VERSION,
                 reasons=(f"no samples for {silent:g} s: forgotten, recovered or not",),
                 origin=self._origin(self._last_offset),
             )
         )
-
-
-class MetricDetect(SeriesDetect):
-    """Metric samples of one partition."""
-
-    kind = "metric"
-    topic = RAW_METRICS
-
-    def __init__(self, rules: DetectRules, partition: int, state: bytes | None = None) -> None:
-        super().__init__(rules, partition)
-        self._decoder = MetricDecoder(self.table, future_limit_nanos=rules.future_limit)
-        if state is not None:
-            self.restore(state)
-
-    def snapshot_table(self) -> bytes:
-        return self._decoder.snapshot()
-
-    def restore_table(self, state: bytes) -> None:
-        limits = {"max_series": self.rules.max_series, "future_limit_nanos": self.rules.future_limit}
-        self._decoder = MetricDecoder.restore(state, **limits)
-        self.table = self._decoder.table
-
-    def take(self, topic: Topic, records: Records) -> list[Output]:  # noqa: ARG002 - there is only one
-        columns = self._decoder.decode(records.keys, records.values, records.timestamps)
-        admitted = self.table.take_new()
-        kinds = [_kind(*self.table.kind(row)) for row in admitted]
-        self.bank.admit(np.array(admitted, np.int64), np.array(kinds, np.int8))
-        found: list[Output] = [letter(STAGE, records, i, error) for i, error in columns.rejected]
-        verdicts = self.bank.fold(columns.series, columns.time_unix_nano, columns.value)
-        found += self.signals(verdicts, columns.record, records.offsets)
-        return [*found, *self.closing(records)]
-
-    def wake(self, quiet_seconds: float) -> list[Output]:  # noqa: ARG002 - silence of a metric is no measurement
-        return []
-
-
-def _kind(instrument: str, temporality: str) -> Kind:
-    # A delta counter is a number of events per report; reports come regularly, so their mean is their rate. Summing
-    # them per tick would make zeros of the ticks between two reports.
-    return Kind.COUNTER if temporality == "cumulative" and instrument != "gauge" else Kind.GAUGE
 
 
 def progress(source: str, time: int, partitions: int, *, idle: bool) -> list[Output]:
@@ -307,6 +272,7 @@ def signal(kind: SignalKind, verdict: Verdict, series: Series, reasons: tuple[st
         expected=verdict.expected,
         unit=series.unit,
         detector=COARSE_DETECTOR if verdict.looks else DETECTOR,
+        support="own history",
         model_version=MODEL_VERSION,
         models=verdict.models,
         reasons=reasons,
@@ -336,5 +302,6 @@ def explain(verdict: Verdict, series: Series) -> tuple[str, ...]:
     return f"{values}: {far}{where}", f"evidence of {verdict.height:.1f} decades within {seconds:.1f} s", odds
 
 
-def _emit(found: Signal) -> Output:
+def emit(found: Signal) -> Output:
+    """Publish a signal."""
     return Emit(SIGNALS, found.key, found)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from pydantic import Field
 
+from detectors import corroboration
 from detectors.classify import classify
 from detectors.inhibition import Rule
 from detectors.root_cause import rank_causes
@@ -221,7 +222,7 @@ def opens_at(scope: Scope, rules: CorrelateRules) -> int:
         return 0
     if any(s.kind == "alert" for s in believed):
         return min(s.time_unix_nano for s in believed) + rules.group_wait
-    return min(s.time_unix_nano for s in active) + rules.lone_wait
+    return min(s.time_unix_nano for s in active) + corroboration.wait(active, rules.lone_wait)
 
 
 def has_own_cause(scope: Scope, rules: CorrelateRules) -> bool:
@@ -255,6 +256,7 @@ def revision(name: str, scope: Scope, now: int, rules: CorrelateRules, ties: Tie
         updated_unix_nano=at,
         severity=severity,
         severity_because=because,
+        support=corroboration.support(own, at, rules.lone_wait),
         recurrence=former.recurrence + 1 if former else 0,
         recurrence_of=former.id if former else None,
         split_from=scope.split_from,

@@ -150,6 +150,16 @@ def test_one_lone_series_needs_to_last() -> None:
     assert play([signal(10), signal(20, state="cleared"), progress(100)]) == []
 
 
+def test_a_lone_series_that_is_unlike_its_peers_too_needs_to_last_half_as_long() -> None:
+    own = signal(10).model_copy(update={"support": "own history"})
+    peers = signal(12, "peers-of-a").model_copy(update={"support": "peers"})
+    (opened,) = play([own, peers, progress(26)])
+    assert opened.opened_unix_nano == at(25)
+    assert opened.support == ("own history", "peers")
+    (lasting, *_) = play([own, progress(41)])
+    assert lasting.support == ("own history", "persistence")
+
+
 def test_an_alert_waits_for_company_and_then_opens_by_itself() -> None:
     (alone,) = play([signal(10, kind="alert"), progress(13)])
     assert alone.opened_unix_nano == at(12)

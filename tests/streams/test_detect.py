@@ -14,9 +14,10 @@ from schemas.errors import Rejection
 from schemas.signal import Signal
 from schemas.topics import DEAD_LETTERS, RAW_ALERTS, RAW_LOGS, RAW_METRICS, Topic
 from streams.kernel.base import Emit, Kernel, Output
-from streams.kernel.detect import OVERFLOW, DetectRules, MetricDetect
+from streams.kernel.detect import OVERFLOW, DetectRules
 from streams.kernel.detect_alerts import AlertDetect
 from streams.kernel.detect_logs import ERROR_COUNT, RECORD_COUNT, TEMPLATE, LogDetect
+from streams.kernel.detect_metrics import MetricDetect
 from tests.streams.arc import alert, at, batch, cut, log, metric, progresses, signals
 
 RULES = DetectRules(signal_partitions=2, bank=BankSettings(lateness_nanos=NANOS // 2))
