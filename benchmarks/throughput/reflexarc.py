@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
@@ -34,12 +34,7 @@ from streams.worker import run_worker
 
 def main() -> None:
     servers, topic, job, records = sys.argv[1:]
-    prefix = topic.removesuffix(f".{RAW_METRICS.name}")
-    # Windows of ten seconds, as the peers have; its own default is a look each second.
-    settings = Settings(
-        kafka=KafkaSettings(bootstrap_servers=servers, topic_prefix=prefix),
-        detect=DetectSettings(tick_seconds=WINDOW_SECONDS),
-    )
+    settings = settings_for(servers, topic)
     watch = Stopwatch(int(records))
     # A worker compiles once in its life, as soon as it has read enough; no engine's start is timed.
     compiled.ensure()
@@ -48,11 +43,31 @@ def main() -> None:
     async def apps() -> AsyncIterator[Sequence[StageApp]]:
         publisher = Publisher(settings.kafka)
         if job == "windows":
-            yield [await _whole(settings, publisher, watch)]
+            yield [await whole(settings, publisher, f"detect-{uuid4().hex}", _timed(watch))]
         else:
             yield [_app(settings, topic, _decode(watch) if job == "decode" else _count(watch))]
 
     sys.exit(run_worker(apps))
+
+
+def settings_for(servers: str, topic: str) -> Settings:
+    """Windows of ten seconds, as the peers have; its own default is a look each second."""
+    prefix = topic.removesuffix(f".{RAW_METRICS.name}")
+    return Settings(
+        kafka=KafkaSettings(bootstrap_servers=servers, topic_prefix=prefix),
+        detect=DetectSettings(tick_seconds=WINDOW_SECONDS),
+    )
+
+
+def _timed(watch: Stopwatch) -> Callable[[Handle], Handle]:
+    def timed(handle: Handle) -> Handle:
+        async def counted(batch: Batch) -> None:
+            await handle(batch)
+            watch.count(len(batch))
+
+        return counted
+
+    return timed
 
 
 def _count(watch: Stopwatch) -> Handle:
@@ -72,29 +87,50 @@ def _decode(watch: Stopwatch) -> Handle:
     return handle
 
 
-async def _whole(settings: Settings, publisher: Publisher, watch: Stopwatch) -> StageApp:
+async def whole(
+    settings: Settings,
+    publisher: Publisher,
+    group: str,
+    around: Callable[[Handle], Handle],
+    told: Callable[[Sequence[Partition]], None] = lambda _: None,
+) -> StageApp:
+    """Return the stage as deployed, as a member of this group.
+
+    Args:
+        settings: of the deployment.
+        publisher: of what it emits.
+        group: of consumers, all of which are the stage.
+        around: what is done about a batch, put around what the stage does.
+        told: which partitions there are now, whenever they change.
+
+    """
     partitions = await asyncio.to_thread(partition_count, settings.kafka, SIGNALS)
     detect = stage(Course(settings), partitions)
     prefix = settings.kafka.topic_prefix
     runner = StageRunner(
-        Stage(f"detect-{uuid4().hex}", tuple(lane for lane in detect.lanes if RAW_METRICS in lane.inputs)),
+        Stage(group, tuple(lane for lane in detect.lanes if RAW_METRICS in lane.inputs)),
         topic_prefix=prefix,
         publish=publisher.publish,
         snapshots=Snapshots(client_config(settings.kafka), prefix, publisher.publish),
         snapshot_interval=settings.state.snapshot_interval_seconds,
     )
 
-    async def handle(batch: Batch) -> None:
-        await runner.handle(batch)
-        watch.count(len(batch))
+    async def assigned(held: Sequence[Partition]) -> Mapping[Partition, int]:
+        starts = await runner.assigned(held)
+        told(held)
+        return starts
+
+    async def revoked(lost: Sequence[Partition]) -> None:
+        await runner.revoked(lost)
+        told([])
 
     return create_app(
         settings,
-        runner.stage.name,
+        group,
         topics=[RAW_METRICS.full_name(prefix)],
-        handle=handle,
-        assigned=runner.assigned,
-        revoked=runner.revoked,
+        handle=around(runner.handle),
+        assigned=assigned,
+        revoked=revoked,
     )
 
 
