@@ -4,8 +4,8 @@
 resource; only a spelling never seen before is parsed and made canonical. `streams.kernel.detect` keeps its arrays by
 the same rows and asks for the description of a row when it has something to say about it. One table per partition.
 
-Everything here is bounded: rows by `max_series`, spellings and layouts by rows, refusals by `max_series`, so a label
-explosion fills the table and then only counts.
+Everything here is bounded: rows by `max_series`, spellings by rows, refusals by `max_series`, and all of it by bytes. A
+label explosion fills the table, be it with many or with long labels, and then only counts.
 """
 
 from __future__ import annotations
@@ -38,6 +38,10 @@ TEMPORALITY: dict[InstrumentKind, Temporality] = {
 # One spelling per producer version and language that writes the same series. A producer that spells it differently
 # every time replaces its own entries and gains no memory.
 SPELLINGS_PER_SERIES = 4
+
+# What names and spellings of series may take, for each series there is room for: ten times what they mostly take.
+# Whoever sends more is refused, as if there were too many series.
+NAME_BYTES_PER_SERIES = 4096
 
 # What the bytes that name the series of blocks may take, for each series there is room for: four times what they take
 # where a block has ten series. Whoever writes them differently every time makes them forgotten, and gains no memory.
@@ -98,6 +102,11 @@ class _Row:
     attributes: bytes
     spellings: list[bytes] = field(default_factory=list)
 
+    @property
+    def size(self) -> int:
+        """Bytes of its name. The resource counts in full: who has as many resources as series is the one to bound."""
+        return len(self.name) + len(self.attributes) + len(self.resource.canonical)
+
 
 class _Saved(msgspec.Struct, array_like=True):
     """A row in a snapshot. Spellings are left out: they are learned again in one batch."""
@@ -129,6 +138,7 @@ class SeriesTable:
         self._by_spelling: dict[bytes, int] = {}
         self._resources: WeakValueDictionary[bytes, _Resource] = WeakValueDictionary()
         self._new: list[int] = []
+        self._name_bytes = 0  # of rows and of spellings
         # The hot lookup: `find(spelling, UNKNOWN)` is a row, REFUSED or UNKNOWN.
         self.find = self._by_spelling.get
         self._refused = 0
@@ -213,8 +223,10 @@ class SeriesTable:
         """Drop series; their rows are given out again, so whoever keeps arrays must have let go of them."""
         for row in rows:
             kept = self._kept(row)
+            self._name_bytes -= kept.size
             for spelling in kept.spellings:
                 del self._by_spelling[spelling]
+                self._name_bytes -= len(spelling)
             del self._by_id[kept.id]
             self._rows[row] = None
             heappush(self._free, row)
@@ -245,6 +257,7 @@ class SeriesTable:
                 one.id, resource, intern(one.name), intern(one.unit), one.kind, one.temporality, one.attributes
             )
             table._by_id[one.id] = one.row
+            table._name_bytes += table._kept(one.row).size
         table._free = [row for row, kept in enumerate(table._rows) if kept is None]
         heapify(table._free)
         return table
@@ -257,8 +270,10 @@ class SeriesTable:
         known = self._by_id.get(key)
         if known is not None:
             return known
-        if len(self._by_id) >= self.max_series:
+        size = len(identity.name) + len(attributes) + len(resource)
+        if len(self._by_id) >= self.max_series or not self._has_room(size):
             return REFUSED
+        self._name_bytes += size
         row = heappop(self._free) if self._free else len(self._rows)
         if row == len(self._rows):
             self._rows.append(None)
@@ -285,21 +300,31 @@ class SeriesTable:
     def _remember(self, spelling: bytes, row: int) -> None:
         spellings = self._kept(row).spellings
         if len(spellings) == SPELLINGS_PER_SERIES:
-            del self._by_spelling[spellings.pop(0)]
-        spellings.append(spelling)
-        self._by_spelling[spelling] = row
+            oldest = spellings.pop(0)
+            del self._by_spelling[oldest]
+            self._name_bytes -= len(oldest)
+        if self._has_room(len(spelling)):
+            spellings.append(spelling)
+            self._by_spelling[spelling] = row
+            self._name_bytes += len(spelling)
 
     def _refuse(self, spelling: bytes) -> None:
-        if self._refused >= self.max_series:
+        if self._refused >= self.max_series or not self._has_room(len(spelling)):
             self._forget_refusals()
-        self._by_spelling[spelling] = REFUSED
-        self._refused += 1
+        if self._has_room(len(spelling)):
+            self._by_spelling[spelling] = REFUSED
+            self._refused += 1
+            self._name_bytes += len(spelling)
 
     def _forget_refusals(self) -> None:
         if self._refused:
             for spelling in [key for key, row in self._by_spelling.items() if row == REFUSED]:
                 del self._by_spelling[spelling]
+                self._name_bytes -= len(spelling)
             self._refused = 0
+
+    def _has_room(self, size: int) -> bool:
+        return self._name_bytes + size <= NAME_BYTES_PER_SERIES * self.max_series
 
     def _forget_layouts(self) -> None:
         self._by_layout.clear()

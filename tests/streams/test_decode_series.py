@@ -6,7 +6,7 @@ import orjson
 import pytest
 
 from streams.decode import MetricColumns, MetricDecoder, SeriesTable
-from streams.decoding.series import LAYOUT_BYTES_PER_SERIES, SPELLINGS_PER_SERIES
+from streams.decoding.series import LAYOUT_BYTES_PER_SERIES, NAME_BYTES_PER_SERIES, SPELLINGS_PER_SERIES
 
 NOW = 1_700_000_000_000_000_000
 
@@ -196,3 +196,17 @@ def test_snapshot_of_nothing() -> None:
     again = MetricDecoder.restore(decoder().snapshot(), max_series=5, future_limit_nanos=0)
     assert len(again.table) == 0
     assert read(again, sample()).series.tolist() == [0]
+
+
+def test_long_labels_are_bounded_like_many_series() -> None:
+    reader = decoder(max_series=50)
+    room = 50 * NAME_BYTES_PER_SERIES
+    long = [sample(attributes={"path": f"{i}" + "x" * 30_000}) for i in range(20)]
+    taken = len(read(reader, *long))
+    # A name and a spelling of each that was taken; nothing of those that were not.
+    assert taken == room // 60_000
+    assert reader.table.overflow == 20 - taken
+    assert len(read(reader, *long)) == taken  # what is known goes on
+    assert len(read(reader, sample())) == 1  # and what is short finds room
+    reader.table.forget(range(taken))
+    assert len(read(reader, *reversed(long))) == taken
