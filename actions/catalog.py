@@ -38,13 +38,18 @@ class Catalog:
     def get(self, name: str) -> Playbook | None:
         return self._by_name.get(name)
 
-    def serving(self, incident: Incident) -> Playbook | None:
+    def serving(self, incident: Incident, not_served: Collection[str] = ()) -> Playbook | None:
         """Choose the playbook for an incident.
 
-        Of several, one whose connectors are configured; then that with most conditions; then the first by name.
+        Of several, one whose connectors are configured; then one whose system did not say of this target that it
+        knows nothing of it (`not_served`); then that with most conditions; then the first by name.
         """
         fitting = [playbook for playbook in self if playbook.serves_incident(incident)]
-        return max(fitting, key=lambda item: (self._can_act(item), len(item.serves.signals)), default=None)
+        return max(
+            fitting,
+            key=lambda item: (self._can_act(item), item.name not in not_served, len(item.serves.signals)),
+            default=None,
+        )
 
     def acting(self) -> dict[str, str]:
         """Name, by class, the playbook that acts on it; of several as `serving` chooses."""

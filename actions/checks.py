@@ -17,12 +17,13 @@ from schemas.action import Tier
 from schemas.decision import Check, Verdict
 from schemas.envelope import Entity
 from schemas.incident import Classification, Incident
-from schemas.outcome import Result
+from schemas.outcome import NOT_TRIED, Result
 
 _DOUBTS = ("unambiguous", "confident", "familiar")
 _NOTHING_TO_DO = ("incident_open", "still_firing")
 _NOTHING_TO_PROPOSE = ("step_exists", "classified", "playbook_found", "cause_is_here", "target_known")
-_NOT_TRIED = frozenset({Result.EXPIRED, Result.REFUSED})
+# What refused these may have passed. A system that does not know the target today knows it no more in a minute.
+_ASKED_AGAIN = NOT_TRIED - {Result.NOT_SERVED}
 
 
 class Classified(Protocol):
@@ -101,7 +102,7 @@ def next_step(
         item
         for item in attempts
         if item.playbook == playbook.name
-        and item.result not in _NOT_TRIED
+        and item.result not in _ASKED_AGAIN
         and (item.result is not None or now <= item.until_unix_nano)
     ]
     # Whatever is at work on the incident is waited for, of this playbook or another.

@@ -38,6 +38,7 @@ STATES: Mapping[Result, FinalState] = {
     Result.UNKNOWN: "unknown",
     Result.EXPIRED: "skipped",
     Result.REFUSED: "skipped",
+    Result.NOT_SERVED: "skipped",
 }
 
 # As long as the incidents topic is kept: until then anyone may ask, or redeliver.

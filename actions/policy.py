@@ -54,7 +54,7 @@ def decide(
     """
     snapshot = rails or RailsSnapshot()
     decision_id = content_id("decision", incident.id, incident.revision, now_unix_nano)
-    playbook = catalog.serving(incident)
+    playbook = catalog.serving(incident, snapshot.not_served)
     checks = [*standing(incident), *certainty(incident, settings), served(incident, playbook)]
     tier: Tier = "observe"
     command: ActionCommand | None = None

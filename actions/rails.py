@@ -148,6 +148,8 @@ class RailsSnapshot(Group):
     """Of this incident, oldest first."""
     refused: str = ""
     """Why an executor refused the action for this incident, if it did so for good."""
+    not_served: frozenset[str] = frozenset()
+    """Playbooks whose system did not know the target when it was last asked."""
 
 
 # `hold`: waiting helps, or a person said so; `escalate`: a person is needed; `expire`: the command is too old; `busy`:

@@ -18,8 +18,8 @@ from actions.steps import Steps
 from actions.tools import BlockedError, ExpiredError, NotAppliedError, RailError, Tools
 from actions.verify import Judgement, Verdict
 from schemas.action import ActionCommand
-from schemas.errors import LeaseLostError, PermanentError, RefusedError, TemporaryError
-from schemas.outcome import Outcome, Result, Timing, outcome_id
+from schemas.errors import LeaseLostError, NotServedError, PermanentError, RefusedError, TemporaryError
+from schemas.outcome import NOT_TRIED, Outcome, Result, Timing, outcome_id
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +27,8 @@ log = logging.getLogger(__name__)
 HELD_POLL_SECONDS = 1.0
 
 _NOT_BETTER: tuple[Verdict, ...] = ("worse", "inconclusive")
-_NOT_TRIED = frozenset({Result.EXPIRED, Result.REFUSED})
 # Of these nothing is left at the target that could be taken back.
-_NOTHING_LEFT = frozenset({Result.REVERTED, Result.FAILED, Result.EXPIRED, Result.REFUSED})
+_NOTHING_LEFT = frozenset({Result.REVERTED, Result.FAILED}) | NOT_TRIED
 _PERSON_NEEDED = frozenset({Result.REVERTED, Result.UNDONE_FAILED, Result.FAILED, Result.UNKNOWN})
 
 
@@ -109,6 +108,8 @@ def _result_of(error: Exception, *, touched: bool) -> Result:
         return Result.FAILED
     if touched:
         return Result.UNKNOWN
+    if isinstance(error, NotServedError):
+        return Result.NOT_SERVED
     return Result.REFUSED if isinstance(error, RefusedError) else Result.FAILED
 
 
@@ -153,7 +154,7 @@ def _outcome(command: ActionCommand, result: Result, reason: str, facts: _Facts)
     judgement = None if steps is None else steps.judgement
     progress = Progress() if steps is None else steps.lease.progress
     return Outcome(
-        id=outcome_id(command.id, command.decision_id if result in _NOT_TRIED else None),
+        id=outcome_id(command.id, command.decision_id if result in NOT_TRIED else None),
         action_id=command.id,
         incident_id=command.incident_id,
         decision_id=command.decision_id,

@@ -16,12 +16,11 @@ from schemas.control import Control
 from schemas.decision import Decision
 from schemas.envelope import NANOS
 from schemas.incident import Classification, Incident
-from schemas.outcome import EXPIRY, Outcome, Result
+from schemas.outcome import EXPIRY, NOT_TRIED, Outcome, Result
 from schemas.signal import Signal
 
 Judged = Literal["agreed", "disagreed"]
 
-NOT_TRIED = frozenset({Result.EXPIRED, Result.REFUSED})
 _ANSWERS: dict[str, Judged] = {"approve": "agreed", "reject": "disagreed"}
 
 

@@ -6,6 +6,7 @@
   x RecordError                 this record cannot be used; it goes to the dead letters with its `reason`
   x PermanentError              trying again cannot help
     + RefusedError              a guard said no; the reason is for people
+    + NotServedError            the target is none of this system's; another may know it
   x TemporaryError              trying again after `delay` seconds may help
     + LeaseLostError            another executor holds this action now; stop at once
 
@@ -64,6 +65,10 @@ class PermanentError(ReflexArcError):
 
 class RefusedError(PermanentError):
     """A guard said no."""
+
+
+class NotServedError(PermanentError):
+    """The target is none of the system's that was asked about it; another may know it."""
 
 
 class TemporaryError(ReflexArcError):

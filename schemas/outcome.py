@@ -28,6 +28,11 @@ class Result(StrEnum):
     UNKNOWN = "unknown"  # it cannot be told whether it was applied: a person is needed now
     EXPIRED = "expired"  # older than its validity, not tried
     REFUSED = "refused"  # a guard said no at the last moment, not tried
+    NOT_SERVED = "not_served"  # the playbook's system does not know the target, not tried: another playbook may
+
+
+# Of these nothing was ever begun.
+NOT_TRIED = frozenset({Result.EXPIRED, Result.REFUSED, Result.NOT_SERVED})
 
 
 class Timing(Model):
@@ -67,7 +72,7 @@ class Outcome(Record):
 def outcome_id(action: str, decision: str | None = None) -> str:
     """One final outcome per action that was tried; one per command (name its decision) for those that were not.
 
-    A command that expired or was refused changed nothing, so a later decision may want the same action again; its
+    A command that was not tried changed nothing, so a later decision may want the same action again; its
     outcome is then a new one.
     """
     return content_id("outcome", action) if decision is None else content_id("outcome", action, decision)

@@ -33,13 +33,13 @@ from schemas.control import EVERY_SCOPE, Control
 from schemas.decision import Decision
 from schemas.envelope import NANOS, Model, Record
 from schemas.incident import Incident
-from schemas.outcome import Outcome, Result
+from schemas.outcome import NOT_TRIED, Outcome, Result
 from schemas.topics import ACTIONS, CONTROLS, DECISIONS, INCIDENTS, LEARNING, Topic
 from streams.course import Course
 from streams.kernel.base import Emit, Keep, Output, RecordKernel
 from streams.kernel.decide_labels import Labels, SavedLabels, with_counterfactuals
 from streams.kernel.decide_rails import Happened, SavedStorms, on_target
-from streams.kernel.decide_scopes import NOT_TRIED, ScopeMemory, Scopes
+from streams.kernel.decide_scopes import ScopeMemory, Scopes
 from streams.stage import Lane, Stage
 
 # Between two looks at an incident whose action is held: cool-downs and back-offs last minutes.
@@ -56,7 +56,7 @@ _LIFTING = frozenset({"resume", "unpin", "lift", "ratify"})
 # Of these checks the failure is no wait: there is nothing to do, or something is being done.
 _IDLE = frozenset({"incident_open", "still_firing", "none_at_work"})
 # Nothing is left of these: the next rung may be due, or the same again.
-_CAME_TO_NOTHING = frozenset({Result.REVERTED, Result.FAILED, Result.EXPIRED, Result.REFUSED})
+_CAME_TO_NOTHING = frozenset({Result.REVERTED, Result.FAILED}) | NOT_TRIED
 _TEACHING = frozenset({"feedback", "example"})
 # What people say that stays in force.
 _STANDING = frozenset({"stop", "resume", "pin", "unpin", "lift", "ratify"})
@@ -204,7 +204,7 @@ class Decide(RecordKernel):
 
     def _records(self, incident: Incident, memory: ScopeMemory) -> dict[str, Reliability]:
         """Give the record of the playbook at hand, as people have forgiven and confirmed it."""
-        playbook = self._catalog.serving(incident)
+        playbook = self._catalog.serving(incident, memory.not_served)
         if playbook is None:
             return {}
         place = {"environment": incident.environment, "service": incident.service, "playbook": playbook.name}
@@ -212,7 +212,7 @@ class Decide(RecordKernel):
         return {playbook.name: as_people_said(known, self._controls)}
 
     def _rails(self, incident: Incident, memory: ScopeMemory, now: int) -> RailsSnapshot:
-        playbook = self._catalog.serving(incident)
+        playbook = self._catalog.serving(incident, memory.not_served)
         name = playbook.name if playbook else None
         here = Scope(incident.environment, incident.service, name, incident.id)
         broken, known = self._scopes.broken(incident.environment)
@@ -223,6 +223,7 @@ class Decide(RecordKernel):
             pin=self._controls.pin(here),
             attempts=tuple(memory.attempts()),
             refused=memory.refused,
+            not_served=memory.not_served,
             **self._happened_in(incident.environment).facts(name, now),
             **on_target(memory.endings, self._policy.rails, now),
         )

@@ -9,17 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
+import httpx
 from pydantic import Field
 
 from actions.connectors.base import OrReference, Params, Permission, Plan, State
-from actions.connectors.kubernetes.cluster import Cluster, Object, path
+from actions.connectors.kubernetes.cluster import ApiError, Cluster, Object, path
 from actions.connectors.kubernetes.connector import ClusterConnector
 from actions.connectors.kubernetes.objects import Service, identity
 from actions.connectors.kubernetes.quarantine import look_at_instances
 from actions.connectors.kubernetes.revisions import ReplicaSets, the_workload
 from actions.connectors.kubernetes.rights import Right
 from actions.connectors.kubernetes.task import Task, anew, differing
-from schemas.errors import PermanentError
+from schemas.errors import NotServedError, PermanentError
 
 _GROUP = "argoproj.io/v1alpha1"
 _KEEPER = ReplicaSets("rollouts-pod-template-hash", "rollout.argoproj.io/revision")
@@ -83,14 +84,19 @@ class Rollback(RolloutTask):
     promote: bool = True
     converge_seconds: Annotated[float, Field(gt=0, le=600)] = 300.0
 
+    async def look(self, cluster: Cluster) -> State:
+        state = await super().look(cluster)
+        if state["rollout"]["described_elsewhere"]:
+            name = state["rollout"]["name"]
+            raise NotServedError(f"the pods of rollout {name} are described by another object; roll that back")
+        return state
+
     def plan(self, before: State, now: State) -> Plan:
         return self._differing(before, now, "template", self.template)
 
     async def change(self, cluster: Cluster, now: State) -> None:
         here, namespace = now["rollout"], now["namespace"]
-        found, sets = await _read(cluster, namespace, self.service)
-        if "workloadRef" in found["spec"]:
-            raise PermanentError(f"the pods of rollout {here['name']} are described by another object; roll that back")
+        _, sets = await _read(cluster, namespace, self.service)
         body = [
             {"op": "replace", "path": "/metadata/resourceVersion", "value": here["resource_version"]},
             {"op": "replace", "path": "/spec/template", "value": _KEEPER.template_of(sets, self.template)},
@@ -140,7 +146,12 @@ class ArgoConnector(ClusterConnector):
 
 
 async def _read(cluster: Cluster, namespace: str, service: str) -> tuple[Object, list[Object]]:
-    _, found = await the_workload(cluster, namespace, ("rollouts",), service, _GROUP)
+    try:
+        _, found = await the_workload(cluster, namespace, ("rollouts",), service, _GROUP)
+    except ApiError as error:
+        if error.status == httpx.codes.NOT_FOUND:
+            raise NotServedError("the cluster has no Rollouts") from None
+        raise
     return found, await _KEEPER.revisions(cluster, namespace, found)
 
 
@@ -167,6 +178,7 @@ def _state(found: Object, sets: list[Object]) -> State:
         "seen": seen,
         "updating": stable is not None and stable != seen,
         "aborted": bool(status.get("abort")),
+        "described_elsewhere": "workloadRef" in found["spec"],
         "phase": status.get("phase"),
         "revisions": [_KEEPER.state(item) for item in sets],
     }

@@ -34,7 +34,7 @@ from actions.connectors.docker_evidence import connections, demultiplexed, witho
 from actions.connectors.exchange import exchange
 from actions.connectors.settings import DockerEngine
 from schemas.action import Operation
-from schemas.errors import PermanentError, TemporaryError
+from schemas.errors import NotServedError, PermanentError, TemporaryError
 
 # Docker's since 19.03 of 2019, and what Podman 4 speaks.
 _API = "/v1.40"
@@ -216,7 +216,7 @@ class DockerConnector(Connector):
         found: Mapping[str, Any] = await self._call("GET", f"{_API}/containers/{params.container}/json")
         # The Engine also takes the beginning of an id, which a short name may happen to be.
         if params.container not in {found["Name"].lstrip("/"), found["Id"], found["Id"][:12]}:
-            raise PermanentError(f"no container is named {params.container}")
+            raise NotServedError(f"no container is named {params.container}")
         service = (found["Config"].get("Labels") or {}).get(self._settings.service_label)
         if service != params.service:
             raise PermanentError(f"container {params.container} is not labelled as one of service {params.service}")
@@ -270,6 +270,8 @@ class DockerConnector(Connector):
         if response.is_success or response.status_code == 304:
             return _document(answer)
         said = f"{method} {path}: {response.status_code} {answer[:300].decode(errors='replace').strip()}"
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise NotServedError(said)
         raise TemporaryError(said) if response.status_code >= 500 else PermanentError(said)
 
 

@@ -9,6 +9,7 @@ const STANDING = { act: ["acting", "busy"], recommend: ["recommends", "plain"], 
 
 export const RESULT = {
   verified: "good", reverted: "ask", revert_failed: "bad", failed: "bad", unknown: "bad", expired: "plain", refused: "plain",
+  not_served: "plain",
 };
 
 export function sorted(incidents) {

@@ -19,13 +19,11 @@ from schemas.action import ActionCommand
 from schemas.control import Control
 from schemas.envelope import NANOS, Model
 from schemas.incident import Incident
-from schemas.outcome import Outcome, Result
+from schemas.outcome import NOT_TRIED, Outcome, Result
 from streams.kernel.agenda import Agenda
 
 # More than the rails allow at one target within the longest window they look back on (3 an hour over 4 hours).
 MAX_ENDINGS = 64
-
-NOT_TRIED = frozenset({Result.EXPIRED, Result.REFUSED})
 
 
 class Ending(Model):
@@ -76,6 +74,12 @@ class ScopeMemory(Model):
             return ()
         found = self.incident.classification
         return (found.label, "fires" if self.incident.active_subjects else "calm", *found.prediction_set)
+
+    @property
+    def not_served(self) -> frozenset[str]:
+        """Playbooks whose system did not know the target when it was last asked, be it for an earlier incident."""
+        latest = {ending.playbook: ending.result for ending in self.endings}
+        return frozenset(name for name, result in latest.items() if result is Result.NOT_SERVED)
 
     def cleared(self, incident_id: str = "") -> ScopeMemory:
         """Forget the incident; another may be there."""

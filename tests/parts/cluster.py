@@ -51,6 +51,8 @@ class FakeCluster(KubernetesEmulator):
     """One cluster. `forbidden` are pairs of method and resource; `evictions_left` is the disruption budget."""
 
     forbidden: set[tuple[str, str]] = attrs.field(factory=set)
+    # Kinds that the cluster was never taught.
+    absent: set[str] = attrs.field(factory=set)
     bad_images: set[str] = attrs.field(factory=set)
     evictions_left: int = 100
     controllers_away: bool = False
@@ -81,6 +83,11 @@ class FakeCluster(KubernetesEmulator):
     def all(self, plural: str, namespace: str | None = NAMESPACE) -> list[Json]:
         wanted = kmock.resource(_resource(plural))
         return [held.raw for (kind, place, _), held in self.objects.items() if (kind, place) == (wanted, namespace)]
+
+    def clear(self, plural: str, namespace: str | None = NAMESPACE) -> None:
+        """Delete all objects of a kind, as if a person had."""
+        for held in self.all(plural, namespace):
+            del self.objects[_key(plural, namespace, held["metadata"]["name"])]
 
     def edit(self, plural: str, name: str, change: Json, namespace: str | None = NAMESPACE) -> None:
         """Change an object, as if a person had."""
@@ -118,6 +125,8 @@ class FakeCluster(KubernetesEmulator):
         plural, name = str(request.resource.plural), request.name
         if request.headers.get("Authorization") != f"Bearer {TOKEN}":
             raise KubernetesError(status=401, message="Unauthorized")
+        if plural in self.absent:
+            raise KubernetesError(status=404, message="the server could not find the requested resource")
         what = plural if request.subresource is None else f"{plural}/{request.subresource}"
         if (_method(request), what) in self.forbidden:
             raise KubernetesError(status=403, message=f"{what} is forbidden: User cannot {_method(request)} it")

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from actions.catalog import load
 from actions.settings import PolicySettings
 from schemas.decision import Decision
 from schemas.outcome import Result
@@ -178,3 +179,31 @@ def test_a_question_that_was_answered_is_not_asked_again(answer: str) -> None:
     else:
         take(kernel, CONTROLS, control("reject", T0 + seconds(9), decision_id=asked.id, incident_id="incident-1"))
     assert emitted(kernel.wake(3600.0)) == []
+
+
+def test_what_a_system_does_not_know_goes_to_the_next_playbook_and_that_is_remembered() -> None:
+    def kernel(state: bytes | None = None) -> Decide:
+        return Decide(load(connectors=("argo.cluster", "kubernetes.cluster")), AUTONOMOUS, 0, state)
+
+    first, at = kernel(), T0 + seconds(5)
+    asked = acted(first)
+    assert asked.playbook == "rollback-deployment-kubernetes"
+    (next_one,) = take(first, LEARNING, ended(asked, Result.NOT_SERVED, at))
+    assert (next_one.verdict, next_one.playbook) == ("act", "rollback-rollout-argo")
+    repeated = kernel()
+    acted(repeated)
+    again = take(kernel(repeated.snapshot()), LEARNING, ended(asked, Result.NOT_SERVED, at))
+    assert again == [next_one], "a replay takes the same"
+
+    verified = ended(next_one, Result.VERIFIED, at + seconds(60))
+    take(first, LEARNING, verified)
+    restarted = kernel(first.snapshot())
+    (later,) = take(restarted, INCIDENTS, revision(3600, id="another"))
+    assert (later.verdict, later.playbook) == ("act", "rollback-rollout-argo")
+    assert {check.name for check in later.checks if not check.passed} == set(), "what was not tried spends nothing"
+
+    # When neither knows it, each is asked once, and then a person.
+    (other,) = take(restarted, LEARNING, ended(later, Result.NOT_SERVED, T0 + seconds(3605)))
+    assert (other.verdict, other.playbook) == ("act", "rollback-deployment-kubernetes")
+    (person,) = take(restarted, LEARNING, ended(other, Result.NOT_SERVED, T0 + seconds(3610)))
+    assert (person.verdict, "not_served" in person.reason) == ("escalate", True)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from actions.rails import RailsSettings
 from schemas.envelope import NANOS
 from schemas.incident import Incident
-from schemas.outcome import Result
+from schemas.outcome import NOT_TRIED, Result
 from schemas.topics import ACTIONS, CONTROLS, INCIDENTS, LEARNING, Topic
 from streams.incident_to_decision import Decide
 from streams.kernel.agenda import Agenda
 from streams.kernel.decide_rails import SavedStorms, Storms, Tally
-from streams.kernel.decide_scopes import NOT_TRIED, Ending
+from streams.kernel.decide_scopes import Ending
 from tests.actions.builders import T0, command, incident, seconds
 from tests.streams.test_decide import control, decide, outcome, revision, take
 

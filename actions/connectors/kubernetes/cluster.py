@@ -17,7 +17,7 @@ from actions.connectors.exchange import exchange
 from actions.connectors.kubernetes.access import Access
 from actions.connectors.kubernetes.exec import Printed, run
 from actions.connectors.settings import ClusterAccess
-from schemas.errors import PermanentError, TemporaryError
+from schemas.errors import NotServedError, PermanentError, TemporaryError
 
 Object = Mapping[str, Any]
 
@@ -80,13 +80,16 @@ class Cluster:
         """Find the namespace of a service: the only one of those configured that has pods of it.
 
         Raises:
-            PermanentError: it is in more than one, or none.
+            NotServedError: it is in none.
+            PermanentError: it is in more than one.
 
         """
         if len(self.settings.namespaces) == 1:
             return self.settings.namespaces[0]
         here = [name for name in self.settings.namespaces if await self._has(name, service)]
-        if len(here) != 1:
+        if not here:
+            raise NotServedError(f"service {service} has no pods in the configured namespaces")
+        if len(here) > 1:
             raise PermanentError(f"service {service} has pods in {len(here)} of the configured namespaces, not in one")
         return here[0]
 

@@ -15,7 +15,7 @@ from typing import Any
 from actions.connectors.base import State
 from actions.connectors.kubernetes.cluster import Cluster, Object, path
 from actions.connectors.kubernetes.objects import labels, notes, owner
-from schemas.errors import PermanentError
+from schemas.errors import NotServedError, PermanentError
 
 KNOWN_GOOD = "reflexarc.io/known-good"
 
@@ -26,15 +26,40 @@ async def the_workload(
     """Find the one workload of a service, of whichever of these kinds it is; returns its kind and the workload.
 
     Raises:
-        PermanentError: none, or more than one carries its label.
+        NotServedError: none carries its label.
+        PermanentError: more than one does.
 
     """
     labelled = f"{cluster.settings.service_label}={service}"
     found = [(p, item) for p in plurals for item in await cluster.items(path(group, p, namespace), labelled, 2)]
-    if len(found) != 1:
-        many, kinds = "none" if not found else "more than one", " and ".join(plurals)
-        raise PermanentError(f"{many} of the {kinds} in {namespace} is labelled as service {service}; one is needed")
+    kinds = " and ".join(plurals)
+    if not found:
+        raise NotServedError(f"none of the {kinds} in {namespace} is labelled as service {service}")
+    if len(found) > 1:
+        raise PermanentError(
+            f"more than one of the {kinds} in {namespace} is labelled as service {service}; one must be"
+        )
     return found[0]
+
+
+async def see_that_it_runs(
+    cluster: Cluster, namespace: str, service: str, workload: Object, kept: Sequence[Object]
+) -> None:
+    """See that pods of a service are of the workload that carries its label: another controller may have taken over.
+
+    Raises:
+        NotServedError: it has pods, and all of them are of others.
+
+    """
+    pods = await cluster.items(path("v1", "pods", namespace), f"{cluster.settings.service_label}={service}")
+    owners = {(holder["kind"], holder["name"]): holder["uid"] for pod in pods if (holder := owner(pod)) is not None}
+    ours = {item["metadata"]["uid"] for item in (workload, *kept)}
+    if owners and ours.isdisjoint(owners.values()):
+        kind, name = min(owners)
+        what = workload["metadata"]["name"]
+        raise NotServedError(
+            f"the pods of service {service} are not of {what}, which carries its label, but of {kind} {name}"
+        )
 
 
 class Keeper(ABC):

@@ -11,7 +11,13 @@ from actions.connectors.base import OrReference, Plan, State
 from actions.connectors.kubernetes.cluster import Cluster, Object, path
 from actions.connectors.kubernetes.objects import Service, identity
 from actions.connectors.kubernetes.quarantine import look_at_instances
-from actions.connectors.kubernetes.revisions import ControllerRevisions, Keeper, ReplicaSets, the_workload
+from actions.connectors.kubernetes.revisions import (
+    ControllerRevisions,
+    Keeper,
+    ReplicaSets,
+    see_that_it_runs,
+    the_workload,
+)
 from actions.connectors.kubernetes.task import Task, anew, differing
 from schemas.errors import PermanentError
 
@@ -93,6 +99,7 @@ class Rollback(Task):
         plural, found = await the_workload(cluster, namespace, _KEEPERS, self.service)
         keeper = _KEEPERS[plural]
         kept = await keeper.revisions(cluster, namespace, found)
+        await see_that_it_runs(cluster, namespace, self.service, found, kept)
         running = keeper.current(found, kept)
         return {
             "namespace": namespace,

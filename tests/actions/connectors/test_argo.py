@@ -14,7 +14,7 @@ from actions.connectors.kubernetes.access import Access
 from actions.connectors.kubernetes.revisions import KNOWN_GOOD
 from actions.connectors.settings import ClusterAccess
 from schemas.action import Operation
-from schemas.errors import PermanentError, RefusedError
+from schemas.errors import NotServedError, PermanentError, RefusedError
 from tests.actions.connectors.shipped import commands
 from tests.parts.cluster import NAMESPACE, TOKEN, FakeCluster
 
@@ -154,8 +154,20 @@ async def test_pods_that_another_object_describes_are_left_to_it(
     promoted(cluster, "web:2")
     before = await connector.observe(BACK)
     cluster.edit("rollouts", "web", {"spec": {"workloadRef": {"kind": "Deployment", "name": "web"}}})
-    with pytest.raises(PermanentError, match="another object"):
+    with pytest.raises(NotServedError, match="another object"):
         await connector.apply(BACK, before, "key")
+    with pytest.raises(NotServedError, match="another object"):
+        await connector.observe(BACK)
+    assert (await connector.observe(abort()))["rollout"]["name"] == "web"
+
+
+async def test_a_service_without_a_rollout_is_not_served(cluster: FakeCluster, connector: ArgoConnector) -> None:
+    elsewhere = Operation(connector="argo.cluster", operation="rollback", params={**BACK.params, "service": "other"})
+    with pytest.raises(NotServedError, match="none of the rollouts"):
+        await connector.observe(elsewhere)
+    cluster.absent.add("rollouts")
+    with pytest.raises(NotServedError, match="no Rollouts"):
+        await connector.observe(BACK)
 
 
 @pytest.mark.parametrize("complete", [False, True])
