@@ -63,7 +63,7 @@ def recall(found: Classification, resembles: Resemblance) -> Classification:
         return found
     if found.label != "unknown":
         return _doubted(found, resembles)
-    cited = {"neighbours": resembles.neighbours, "credibility": resembles.credibility if resembles.calibrated else 0.0}
+    cited = {"neighbours": resembles.neighbours, "credibility": resembles.familiarity if resembles.calibrated else 0.0}
     label = resembles.label
     if label is None:
         basis = "no rule held, and no labelled incident resembles it"
@@ -93,10 +93,12 @@ def _basis(rule: Rule, record: RuleRecord) -> str:
 def _doubted(found: Classification, resembles: Resemblance) -> Classification:
     """Drop a rule's class where the memory knows the class and rules it out; add what else it may be."""
     p_value = resembles.p_values.get(found.label)
-    possible = {*found.prediction_set, *resembles.prediction_set}
+    possible = {*found.prediction_set, *(resembles.prediction_set if resembles.familiar else ())}
     update: dict[str, object] = {"neighbours": resembles.neighbours}
-    if resembles.calibrated and p_value is not None and found.label not in resembles.prediction_set:
+    ruled_out = p_value is not None and not (resembles.familiar and found.label in resembles.prediction_set)
+    if resembles.calibrated and p_value is not None and ruled_out:
         possible.discard(found.label)
+        p_value = min(p_value, resembles.familiarity)
         update["credibility"] = min(found.credibility, p_value)
         update["basis"] = f"{found.basis}; it resembles no labelled incident of this class (p {p_value:.3f})"
     elif possible != set(found.prediction_set):

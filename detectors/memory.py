@@ -67,6 +67,8 @@ class Resemblance:
 
     neighbours: tuple[Neighbour, ...]
     p_values: Mapping[str, float]
+    familiarity: float
+    """Share of the examples that lie at least as far from every other as this incident does from every example."""
     calibrated: bool
     people: Mapping[str, int]
     """How many people gave the labels of the neighbours, by label."""
@@ -79,15 +81,15 @@ class Resemblance:
         return tuple(sorted({near.label for near in self.neighbours if near.distance <= CLOSE}))
 
     @property
-    def label(self) -> str | None:
-        """The class it resembles most; None where it resembles none."""
-        possible = self.prediction_set
-        return min(possible, key=lambda label: (-self.p_values[label], label), default=None)
+    def familiar(self) -> bool:
+        """Whether it is as near to what is remembered as that is to itself; said of all where examples are too few."""
+        return not self.calibrated or self.familiarity > SIGNIFICANCE
 
     @property
-    def credibility(self) -> float:
-        """How familiar: the largest p-value of any class."""
-        return max(self.p_values.values(), default=0.0)
+    def label(self) -> str | None:
+        """The class it resembles most; None where it resembles none."""
+        possible = self.prediction_set if self.familiar else ()
+        return min(possible, key=lambda label: (-self.p_values[label], label), default=None)
 
     @property
     def confidence(self) -> float:
@@ -95,90 +97,126 @@ class Resemblance:
         return 1.0 - (sorted(self.p_values.values())[-2] if len(self.p_values) > 1 else 0.0)
 
 
+class _Held:
+    """An example, and how far the nearest others are: of its own class, and of any other."""
+
+    __slots__ = ("example", "own", "rival")
+
+    def __init__(self, example: Example) -> None:
+        self.example = example
+        self.own = inf
+        self.rival = inf
+
+    def see(self, other: Example) -> float:
+        """Take account of another example; returns its distance."""
+        far = distance(self.example.features, other.features)
+        if other.label == self.example.label:
+            self.own = min(self.own, far)
+        else:
+            self.rival = min(self.rival, far)
+        return far
+
+
 class IncidentMemory:
     """Labelled incidents, the newest of each class. Size bounded; depends on nothing but what was added, in order."""
 
     def __init__(self, examples: Iterable[Example] = ()) -> None:
-        self._classes: dict[str, deque[Example]] = {}
-        self._alone: dict[str, float] = {}  # incident -> distance to the nearest other of its class
+        self._classes: dict[str, deque[str]] = {}  # the oldest first
+        self._held: dict[str, _Held] = {}
         for example in examples:
             self.add(example)
 
     @property
     def examples(self) -> tuple[Example, ...]:
         """All that is remembered, so that it can be kept: a memory made of them says the same."""
-        return tuple(example for label in sorted(self._classes) for example in self._classes[label])
+        return tuple(self._held[i].example for label in sorted(self._classes) for i in self._classes[label])
 
     def add(self, example: Example) -> None:
         """Remember an incident; a label that corrects an earlier one takes its place."""
         self.forget(example.incident_id)
-        mine = self._classes.setdefault(example.label, deque())
-        if len(mine) == MAX_PER_CLASS:
-            self.forget(mine[0].incident_id)
-            mine = self._classes[example.label]
-        away = [(distance(example.features, other.features), other.incident_id) for other in mine]
-        for far, identity in away:
-            self._alone[identity] = min(self._alone[identity], far)
-        self._alone[example.incident_id] = min((far for far, _ in away), default=inf)
-        mine.append(example)
-        if len(self._alone) > MAX_EXAMPLES:
+        if len(self._classes.get(example.label, ())) == MAX_PER_CLASS:
+            self.forget(self._classes[example.label][0])
+        new = _Held(example)
+        for held in self._held.values():
+            held.see(example)
+            new.see(held.example)
+        self._held[example.incident_id] = new
+        self._classes.setdefault(example.label, deque()).append(example.incident_id)
+        if len(self._held) > MAX_EXAMPLES:
             crowded = max(sorted(self._classes), key=lambda label: len(self._classes[label]))
-            self.forget(self._classes[crowded][0].incident_id)
+            self.forget(self._classes[crowded][0])
 
     def forget(self, incident_id: str) -> None:
         """Take an incident out: its label was wrong, or it was no incident."""
-        if self._alone.pop(incident_id, None) is None:
+        gone = self._held.pop(incident_id, None)
+        if gone is None:
             return
-        for label, mine in list(self._classes.items()):
-            left = [example for example in mine if example.incident_id != incident_id]
-            if len(left) == len(mine):
-                continue
-            if left:
-                self._classes[label] = deque(left)
-                self._measure(label)
-            else:
-                del self._classes[label]
+        label = gone.example.label
+        self._classes[label].remove(incident_id)
+        if not self._classes[label]:
+            del self._classes[label]
+        for held in self._held.values():
+            far = distance(held.example.features, gone.example.features)
+            if far == (held.own if held.example.label == label else held.rival):
+                self._measure(held)
 
     def resemblance(self, found: Features, incident_id: str) -> Resemblance:
         """Compare an incident with all that are remembered, except itself.
 
-        Each class in turn is supposed to be the true one. The p-value is the share of examples that lie at least as far
-        from the nearest of their own class as this one would (transductive conformal prediction: Vovk et al., 2005).
+        Each class in turn is supposed to be the true one. How odd an incident is in its class is the ratio of its
+        distances to the nearest of that class and to the nearest of any other; the p-value is the share of examples
+        that are at least as odd as this one would be (transductive conformal prediction by nearest neighbours: Vovk et
+        al., 2005, 3.1). Whether it is like anything at all is another question, with a p-value of its own: the
+        distance to the nearest example of whatever class.
         Ties are broken by a number made from the incident's id, which makes the guarantee exact and a replay the same.
         """
-        away = {e.incident_id: distance(found, e.features) for e in self.examples if e.incident_id != incident_id}
-        near = sorted((away[e.incident_id], e.incident_id, e.label) for e in self.examples if e.incident_id in away)
+        away = {i: distance(found, one.example.features) for i, one in self._held.items() if i != incident_id}
+        others = [(away[i], one) for i, one in self._held.items() if i in away]
+        near = sorted((far, one.example.incident_id, one.example.label) for far, one in others)[:CITED]
+        said = {(self._held[i].example.label, self._held[i].example.by) for _, i, _ in near}
         tie = int(content_id("tie", incident_id)[:12], 16) / 16**12
-        labels = sorted({label for _, _, label in near})
-        cited = {identity for _, identity, _ in near[:CITED]}
-        said = {(e.label, e.by) for e in self.examples if e.incident_id in cited}
+        labels = sorted({one.example.label for _, one in others})
+        mine = min(away.values(), default=inf)
         return Resemblance(
-            neighbours=tuple(
-                Neighbour(incident_id=i, label=label, distance=round(d, 6)) for d, i, label in near[:CITED]
-            ),
-            p_values={label: self._p_value(label, away, tie) for label in labels},
+            neighbours=tuple(Neighbour(incident_id=i, label=label, distance=round(d, 6)) for d, i, label in near),
+            p_values={label: _p_value_of(label, others, tie) for label in labels},
+            familiarity=_p_value(mine, [min(far, one.own, one.rival) for far, one in others], tie),
             calibrated=len(away) >= ENOUGH,
             people=Counter(label for label, _ in said),
         )
 
-    def _p_value(self, supposed: str, away: Mapping[str, float], tie: float) -> float:
-        mine = min(away[e.incident_id] for e in self._classes[supposed] if e.incident_id in away)
-        others = [
-            min(self._alone[e.incident_id], away[e.incident_id]) if label == supposed else self._alone[e.incident_id]
-            for label, examples in self._classes.items()
-            for e in examples
-            if e.incident_id in away
-        ]
-        # The only example of its class has nothing to be far from, and tells nothing of how far is far.
-        scored = [score for score in others if score < inf]
-        farther, equal = sum(score > mine for score in scored), 1 + sum(score == mine for score in scored)
-        return (farther + tie * equal) / (len(scored) + 1)
+    def _measure(self, held: _Held) -> None:
+        held.own = held.rival = inf
+        for other in self._held.values():
+            if other is not held:
+                held.see(other.example)
 
-    def _measure(self, label: str) -> None:
-        mine = self._classes[label]
-        for one in mine:
-            rest = (distance(one.features, other.features) for other in mine if other is not one)
-            self._alone[one.incident_id] = min(rest, default=inf)
+
+def _p_value_of(supposed: str, others: Sequence[tuple[float, _Held]], tie: float) -> float:
+    """P-value of an incident at these distances from the others, if it were of a class."""
+    own = min(far for far, one in others if one.example.label == supposed)
+    rival = min((far for far, one in others if one.example.label != supposed), default=inf)
+    # The only example of its class has nothing to be far from, and tells nothing of how far is far.
+    scored = [
+        _oddity(min(one.own, far), one.rival)
+        if one.example.label == supposed
+        else _oddity(one.own, min(one.rival, far))
+        for far, one in others
+        if one.own < inf or one.example.label == supposed
+    ]
+    return _p_value(_oddity(own, rival), scored, tie)
+
+
+def _oddity(own: float, rival: float) -> float:
+    """How much farther the nearest of its own class is than the nearest of another; where there is none, how far."""
+    if rival == inf:
+        return own
+    return own / (own + rival) if own + rival > 0.0 else 0.5
+
+
+def _p_value(mine: float, others: Sequence[float], tie: float) -> float:
+    farther, equal = sum(one > mine for one in others), 1 + sum(one == mine for one in others)
+    return (farther + tie * equal) / (len(others) + 1)
 
 
 def _kind(signal: Signal) -> str:

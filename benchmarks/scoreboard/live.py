@@ -176,18 +176,24 @@ class LivePartition:
     def play(self, telemetry: Telemetry) -> Played:
         """Read the records, then let time pass until nothing is waited for."""
         found, opened = Played(), set[str]()
+        for record in self._records(telemetry):
+            if isinstance(record, Signal) and record.state == "firing":
+                found.signals.append(Raised(record.entity.service, record.onset_unix_nano, record.time_unix_nano))
+            for incident in self._correlate.take(record):
+                if incident.id not in opened:
+                    opened.add(incident.id)
+                    found.incidents.append(_incident(incident))
+        return found
+
+    def signals(self, telemetry: Telemetry) -> Iterator[Signal]:
+        """Read the records; give the signals themselves."""
+        return (record for record in self._records(telemetry) if isinstance(record, Signal))
+
+    def _records(self, telemetry: Telemetry) -> Iterator[Signal | Progress]:
         for batch in _batches(telemetry):
             for output in self._detect.take(RAW_METRICS, batch):
-                if not isinstance(output, Emit) or not isinstance(output.record, Signal | Progress):
-                    continue
-                record = output.record
-                if isinstance(record, Signal) and record.state == "firing":
-                    found.signals.append(Raised(record.entity.service, record.onset_unix_nano, record.time_unix_nano))
-                for incident in self._correlate.take(record):
-                    if incident.id not in opened:
-                        opened.add(incident.id)
-                        found.incidents.append(_incident(incident))
-        return found
+                if isinstance(output, Emit) and isinstance(output.record, Signal | Progress):
+                    yield output.record
 
 
 def _incident(incident: Incident) -> Raised:

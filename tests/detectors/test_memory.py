@@ -66,13 +66,14 @@ class TestPromises:
             assert below == pytest.approx(level, abs=0.05), level
 
     def test_known_ones_are_seldom_called_unfamiliar(self, known: list[tuple[str, Resemblance]]) -> None:
-        assert share(not found.prediction_set for _, found in known) <= 0.05
+        assert share(not found.familiar for _, found in known) == pytest.approx(0.05, abs=0.02)
         assert share(len(found.prediction_set) == 1 for _, found in known) > 0.9
 
     @pytest.mark.parametrize("held_out", CLASSES)
     def test_a_class_that_nobody_labelled_is_unfamiliar(self, held_out: str) -> None:
         new = [found for _, found in asked(seed=2, held_out=held_out, trials=2)]
-        assert share(not found.prediction_set for found in new) >= 0.9
+        assert share(not found.familiar for found in new) >= 0.9
+        assert all(found.label is None for found in new if not found.familiar)
 
 
 class TestMemory:
@@ -95,6 +96,26 @@ class TestMemory:
     def test_only_the_newest_of_a_class_are_kept(self) -> None:
         kept = IncidentMemory(example(f"past-{n}", "network_fault") for n in range(MAX_PER_CLASS + 3))
         assert [e.incident_id for e in kept.examples] == [f"past-{n}" for n in range(3, MAX_PER_CLASS + 3)]
+
+    def test_which_class_is_nearer_counts_and_not_how_near_it_is(self) -> None:
+        """Incidents of a class may lie far apart: what lies no farther from the other class would rule neither out."""
+        kept = IncidentMemory(
+            example(f"{label}-{n}", label, {"of": 0.3 * (label == "a"), f"{label}-{n}": 0.3 + 0.035 * n})
+            for n in range(20)
+            for label in "ab"
+        )
+        found = kept.resemblance({"of": 0.3, "own": 0.6}, "now")
+        assert found.familiar
+        assert found.prediction_set == ("a",)
+
+    def test_what_is_forgotten_leaves_no_trace(self) -> None:
+        one = memory(("disk_full", "queue_backlog"), Random(3), per_class=12)
+        for n in (1, 5, 9):
+            one.add(example(f"wrong-{n}", "disk_full", drawn("queue_backlog", n)))
+        for n in (9, 1, 5):
+            one.forget(f"wrong-{n}")
+        never = memory(("disk_full", "queue_backlog"), Random(3), per_class=12)
+        assert one.resemblance(drawn("disk_full", 9), "now") == never.resemblance(drawn("disk_full", 9), "now")
 
     def test_what_was_kept_says_the_same(self) -> None:
         one = memory(tuple(CLASSES), Random(3), per_class=6)
