@@ -14,12 +14,12 @@ from actions.autonomy import TIERS
 from actions.connectors.base import Connector, State, select, unmet
 from actions.controls import Controls, Scope
 from actions.ledger import Blocked
-from actions.rails import OnFailure, Rail, evaluate, redundancy_kept
+from actions.rails import OnFailure, Rail, Upstream, evaluate, redundancy_kept
 from actions.tools import BlockedError, ExpiredError, RailError, Tools
 from actions.verify import Evidence, recovered_already
 from schemas.action import ActionCommand
 from schemas.decision import Check
-from schemas.envelope import NANOS
+from schemas.envelope import NANOS, Entity
 from schemas.errors import RefusedError, TemporaryError
 
 # What forbids, by what its failure means, the gravest first.
@@ -98,13 +98,23 @@ class Guards:
     async def rails(self) -> list[Rail]:
         """Check every rail anew. Nothing paces an undo, but what is protected stays so."""
         command, now = self.command, self.tools.clock()
-        snapshot = await self.tools.rails.snapshot(command.target, command.playbook, command.incident_id, now)
+        snapshot = await self.tools.rails.snapshot(
+            command.target, command.playbook, command.incident_id, now, command.depends_on
+        )
+        upstream = tuple([await self._at_work(one) for one in snapshot.upstream])
+        snapshot = snapshot.model_copy(update={"upstream": upstream})
         rails = evaluate(command.target, snapshot, self.tools.limits, now)
         return [
             rail
             for rail in rails
             if rail.check.name not in _KNOWN_BETTER and (command.undoes is None or rail.check.name == "not_protected")
         ]
+
+    async def _at_work(self, upstream: Upstream) -> Upstream:
+        """Look whether an action holds a service that the target depends on."""
+        service = Entity(environment=self.command.target.environment, service=upstream.service)
+        held = await self.tools.ledger.locked_by(service, self.command.id)
+        return upstream.model_copy(update={"at_work": held is not None})
 
     async def reserve(self) -> list[Rail]:
         """Take a place in the rates."""

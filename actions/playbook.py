@@ -256,6 +256,7 @@ class Playbook(Part):
             apply=_filled(step, step.apply, values),
             revert=None if step.revert is None else _filled(step, step.revert, values),
             forensics=None if step.forensics is None else _filled(step, step.forensics, values),
+            depends_on=incident.depends_on,
             preconditions=tuple(_precondition(item, values) for item in step.preconditions),
             redundancy=_redundancy(step.risk.instances),
             verification=_verification(step, incident),

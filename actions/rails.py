@@ -106,6 +106,8 @@ class RailsSettings(Group):
     """A storm is over when this long has passed since the last time it was one."""
     max_unavailable_share: Share = 0.34
     """Of a service's instances, at most this share out of service at a time, the one acted on included."""
+    dependency_window_seconds: Seconds = 600.0
+    """What a service depends on comes first where its trouble began within this long of the service's own."""
     redundancy_floor: Count = 1
     """At least this many of a service's instances stay in service."""
 
@@ -121,6 +123,16 @@ class Attempt(Group):
     until_unix_nano: TimeUnixNano
     """Without a result by then it was lost on the way: the same action may be asked for again."""
     result: Result | None = None
+
+
+class Upstream(Group):
+    """A service that the target depends on, and that has an open incident."""
+
+    service: str
+    onset_unix_nano: TimeUnixNano | None
+    """When that began; None while nothing of it fires."""
+    at_work: bool = False
+    """Whether an action is at work on it."""
 
 
 class RailsSnapshot(Group):
@@ -146,6 +158,10 @@ class RailsSnapshot(Group):
     """Of the playbook, on any target."""
     attempts: tuple[Attempt, ...] = ()
     """Of this incident, oldest first."""
+    onset_unix_nano: TimeUnixNano | None = None
+    """When this incident began; None where it is not known."""
+    upstream: tuple[Upstream, ...] = ()
+    """What of that which the target depends on has an open incident."""
     refused: str = ""
     """Why an executor refused the action for this incident, if it did so for good."""
     not_served: frozenset[str] = frozenset()
@@ -278,6 +294,18 @@ def _target_free(_target: Entity, snapshot: RailsSnapshot, _settings: RailsSetti
     return _rail("target_free", snapshot.locked_by is None, snapshot.locked_by or "no other action holds the target")
 
 
+def _dependency_order(_target: Entity, snapshot: RailsSnapshot, settings: RailsSettings, _now: int) -> Rail:
+    window, began = settings.dependency_window_seconds, snapshot.onset_unix_nano
+    first: dict[str, str] = {}
+    for one in snapshot.upstream:
+        if one.at_work:
+            first[one.service] = "an action is at work on it"
+        elif one.onset_unix_nano and (began is None or abs(one.onset_unix_nano - began) <= window * NANOS):
+            first[one.service] = f"it fires, and began within {window:g} s of this"
+    told = "; ".join(f"{service} comes first: {why}" for service, why in first.items())
+    return _rail("dependency_order", not first, told or "nothing that it depends on comes first")
+
+
 def _not_refused(_target: Entity, snapshot: RailsSnapshot, _settings: RailsSettings, _now: int) -> Rail:
     told = f"an executor refused it: {snapshot.refused}" if snapshot.refused else "no executor has refused it for good"
     return _rail("not_refused", not snapshot.refused, told, "escalate")
@@ -302,5 +330,6 @@ _RAILS: tuple[Callable[[Entity, RailsSnapshot, RailsSettings, int], Rail], ...] 
     _within_playbook_budget,
     _not_recurring,
     _target_free,
+    _dependency_order,
     _not_refused,
 )

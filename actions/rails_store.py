@@ -7,14 +7,14 @@ has an identity, so noting it twice changes nothing. A lost Redis is a `Temporar
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any, cast
+from collections.abc import Awaitable, Sequence
+from typing import Any, NamedTuple, cast
 
 import orjson
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from actions.rails import Attempt, RailsSettings, RailsSnapshot
+from actions.rails import Attempt, RailsSettings, RailsSnapshot, Upstream
 from actions.undo import counted
 from schemas.action import ActionCommand
 from schemas.envelope import NANOS, Entity
@@ -94,6 +94,14 @@ return 0
 """
 
 
+class _Began(NamedTuple):
+    """When the open incident of a service began (ns), was last heard of (ms), and whether anything of it fires."""
+
+    onset: int
+    updated: int
+    fires: bool
+
+
 class RailsStore:
     """The memory of one deployment's rails."""
 
@@ -106,7 +114,14 @@ class RailsStore:
         self._issued = redis.register_script(_ISSUED)
         self._ended = redis.register_script(_ENDED)
 
-    async def snapshot(self, target: Entity, playbook: str, incident_id: str, now_unix_nano: int) -> RailsSnapshot:
+    async def snapshot(
+        self,
+        target: Entity,
+        playbook: str,
+        incident_id: str,
+        now_unix_nano: int,
+        depends_on: Sequence[str] = (),
+    ) -> RailsSnapshot:
         """Gather what the rails need to know; stops, pins and locks are added by whoever reads those."""
         hour_ago = (now_unix_nano - _HOUR * NANOS) // _MILLI
         stale = (now_unix_nano - STALE_INCIDENT_SECONDS * NANOS) // _MILLI
@@ -119,7 +134,9 @@ class RailsStore:
         pipe.zrange(self._key("ended", target.scope), 0, -1, withscores=True)
         pipe.zrange(self._key("playbook", playbook), 0, -1, withscores=True)
         pipe.hgetall(self._key("attempts", incident_id))
-        overall, on_target, broken, known, storm, ended, of_playbook, attempts = await _ask(pipe.execute())
+        pipe.hmget(self._key("began", target.environment), [target.service, *depends_on])
+        overall, on_target, broken, known, storm, ended, of_playbook, attempts, began = await _ask(pipe.execute())
+        own, *theirs = (_began(held, stale) for held in began)
         return RailsSnapshot(
             actions_last_hour=overall,
             target_actions_last_hour=on_target,
@@ -127,6 +144,12 @@ class RailsStore:
             known_services=known,
             storm_until_unix_nano=int(storm) if storm else None,
             attempts=_attempts(attempts),
+            onset_unix_nano=own.onset if own else None,
+            upstream=tuple(
+                Upstream(service=service, onset_unix_nano=held.onset if held.fires else None)
+                for service, held in zip(depends_on, theirs, strict=True)
+                if held is not None
+            ),
             playbook_failures_in_window=self._spent(_history(of_playbook), now_unix_nano),
             **self._history_facts(_history(ended), now_unix_nano),
         )
@@ -143,11 +166,18 @@ class RailsStore:
     async def note_incident(self, incident: Incident) -> None:
         """Note that a service is broken, or no longer; and whether it rains incidents."""
         await self.note_services(incident.environment, [incident.service], incident.updated_unix_nano)
-        key = self._key("open", incident.environment)
+        key, began = self._key("open", incident.environment), self._key("began", incident.environment)
+        pipe = self._redis.pipeline(transaction=True)
         if incident.status != "open":
-            await _ask(self._redis.zrem(key, incident.service))
+            pipe.zrem(key, incident.service)
+            pipe.hdel(began, incident.service)
+            await _ask(pipe.execute())
             return
-        await _ask(self._redis.zadd(key, {incident.service: incident.updated_unix_nano // _MILLI}))
+        updated, fires = incident.updated_unix_nano // _MILLI, bool(incident.active_subjects)
+        pipe.zadd(key, {incident.service: updated})
+        pipe.hset(began, incident.service, orjson.dumps([*_Began(incident.onset_unix_nano, updated, fires)]))
+        pipe.expire(began, KEEP_SECONDS)
+        await _ask(pipe.execute())
         opened, settings = incident.opened_unix_nano, self._settings
         begins = (opened - int(settings.storm_window_seconds * NANOS)) // _MILLI
         until = opened + int(settings.storm_cooldown_seconds * NANOS)
@@ -236,6 +266,11 @@ class RailsStore:
 
     def _key(self, *parts: str) -> str:
         return ":".join((self._prefix, *parts))
+
+
+def _began(held: bytes | None, stale: int) -> _Began | None:
+    found = None if held is None else _Began(*orjson.loads(held))
+    return None if found is None or found.updated <= stale else found
 
 
 def _history(members: list[tuple[bytes, float]]) -> list[tuple[Result, int]]:

@@ -21,6 +21,8 @@ from schemas.errors import ConfigurationError
 MAX_HOPS = 4
 # Calls learnt from telemetry, which is hostile: more are not.
 MAX_LEARNT = 10_000
+# Of what a service depends on, as many of the nearest are told with its incidents.
+MAX_UPSTREAM = 64
 
 Calls = Mapping[str, Iterable[str]]
 
@@ -34,6 +36,7 @@ class Topology:
         self._called: dict[str, set[str]] = {}
         self._callers: dict[str, set[str]] = {}
         self._reach: dict[str, Mapping[str, int]] = {}
+        self._upstream: dict[str, tuple[str, ...]] = {}
         for caller, called in (told or {}).items():
             for one in called:
                 self._add(caller, one)
@@ -69,18 +72,41 @@ class Topology:
         """Return what depends on a service, each with the number of calls between, at most `MAX_HOPS`."""
         return _walk(service, self._callers)
 
+    def upstream(self, service: str) -> tuple[str, ...]:
+        """Return what a service depends on and what does not depend on it, the nearest first, at most `MAX_UPSTREAM`.
+
+        Between services that reach each other, by however many calls, there is no order.
+
+        >>> Topology({"shop": ["cart"], "cart": ["db"], "db": ["cart"]}).upstream("shop")
+        ('cart', 'db')
+        >>> Topology({"shop": ["cart"], "cart": ["db"], "db": ["cart"]}).upstream("cart")
+        ()
+
+        """
+        if service not in self._called:
+            return ()
+        known = self._upstream.get(service)
+        if known is None:
+            above = _walk(service, self._callers, hops=len(self._callers))
+            below = sorted((hops, one) for one, hops in self.reach(service).items() if one not in above)
+            known = self._upstream[service] = tuple(one for _, one in below[:MAX_UPSTREAM])
+        return known
+
     def _add(self, caller: str, called: str) -> None:
         self._called.setdefault(caller, set()).add(called)
         self._callers.setdefault(called, set()).add(caller)
         self._reach.clear()
+        self._upstream.clear()
 
 
-def _walk(start: str, edges: Mapping[str, set[str]]) -> Mapping[str, int]:
+def _walk(start: str, edges: Mapping[str, set[str]], hops: int = MAX_HOPS) -> Mapping[str, int]:
     found: dict[str, int] = {}
     edge = {start}
-    for hops in range(1, MAX_HOPS + 1):
+    for far in range(1, hops + 1):
         edge = {to for one in edge for to in edges.get(one, ()) if to not in found and to != start}
-        found |= dict.fromkeys(sorted(edge), hops)
+        if not edge:
+            break
+        found |= dict.fromkeys(sorted(edge), far)
     return found
 
 

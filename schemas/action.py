@@ -71,6 +71,9 @@ class ActionCommand(Record):
     forensics: Operation | None = Field(
         default=None, description="evidence that is written down before the first change, where a folder is set for it"
     )
+    depends_on: Annotated[tuple[Name, ...], Field(max_length=64)] = Field(
+        default=(), description="services of the environment whose trouble comes first"
+    )
     preconditions: tuple[Precondition, ...] = ()
     redundancy: Redundancy | None = None
     verification: Verification

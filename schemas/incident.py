@@ -102,6 +102,9 @@ class Incident(Record):
     services: tuple[Name, ...] = Field(
         default=(), description="services whose signals it holds: its own first, then those that depend on it"
     )
+    depends_on: Annotated[tuple[Name, ...], Field(max_length=64)] = Field(
+        default=(), description="services that its own depends on, and that do not depend on it; the nearest first"
+    )
     services_because: tuple[str, ...] = Field(default=(), description="why the signals of each other service are here")
     acknowledged_by: tuple[Name, ...] = Field(
         default=(), description="who looks after alerts of it, as other systems have it"

@@ -222,6 +222,8 @@ class Decide(RecordKernel):
             stops=self._controls.stops(here),
             pin=self._controls.pin(here),
             attempts=tuple(memory.attempts()),
+            onset_unix_nano=incident.onset_unix_nano,
+            upstream=self._scopes.upstream(incident, now),
             refused=memory.refused,
             not_served=memory.not_served,
             **self._happened_in(incident.environment).facts(name, now),

@@ -414,9 +414,14 @@ class Correlator:
         return scope.model_copy(update={"incident": ended(scope.incident, now), "due": None})
 
     def _revision(self, name: str, scope: Scope, now: int) -> Incident:
+        made = revision(name, scope, now, self.rules, self._ties(name, scope))
+        upstream = self._topology.upstream(made.service)
+        return made.model_copy(update={"depends_on": upstream}) if upstream else made
+
+    def _ties(self, name: str, scope: Scope) -> Ties:
         if not scope.members:
-            return revision(name, scope, now, self.rules, Ties())
+            return Ties()
         environment, _, service = name.partition("/")
         others = (member.partition("/")[2] for member in scope.members)
         links = {o: self._coincidences.times(environment, service, o) for o in others if not self._topology.knows(o)}
-        return revision(name, scope, now, self.rules, Ties(self._topology.dependants(service), links))
+        return Ties(self._topology.dependants(service), links)

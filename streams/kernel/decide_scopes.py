@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import Field
 
 from actions.autonomy import Reliability, fold
-from actions.rails import Attempt
+from actions.rails import Attempt, Upstream
 from actions.rails_store import LOST_AFTER_SECONDS
 from schemas.action import ActionCommand
 from schemas.control import Control
@@ -180,6 +180,19 @@ class Scopes:
         else:
             found = sorted(self._open)  # what was touched last must not show
         return [scope for scope in found if scope in self._open and _about(control, self._open[scope])]
+
+    def upstream(self, incident: Incident, now: int) -> tuple[Upstream, ...]:
+        """Find what of that which a service depends on has an open incident."""
+        found = ((one, self._memories.get(f"{incident.environment}/{one}")) for one in incident.depends_on)
+        return tuple(
+            Upstream(
+                service=service,
+                onset_unix_nano=memory.incident.onset_unix_nano if memory.incident.active_subjects else None,
+                at_work=any(one.result is None and now <= one.until_unix_nano for one in memory.attempts()),
+            )
+            for service, memory in found
+            if memory is not None and memory.incident is not None
+        )
 
     def broken(self, environment: str) -> tuple[int, int]:
         """Count the services with an open incident, and those known."""

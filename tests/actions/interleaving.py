@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
@@ -177,8 +177,10 @@ class CountedRails(RailsStore):
 
     schedule: Schedule
 
-    async def snapshot(self, target: Entity, playbook: str, incident_id: str, now_unix_nano: int) -> RailsSnapshot:
-        return await self.schedule.count(super().snapshot(target, playbook, incident_id, now_unix_nano))
+    async def snapshot(
+        self, target: Entity, playbook: str, incident_id: str, now_unix_nano: int, depends_on: Sequence[str] = ()
+    ) -> RailsSnapshot:
+        return await self.schedule.count(super().snapshot(target, playbook, incident_id, now_unix_nano, depends_on))
 
     async def reserve(self, command: ActionCommand, now_unix_nano: int) -> str | None:
         return await self.schedule.count(super().reserve(command, now_unix_nano))

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from actions.controls import Controls
-from actions.ledger import Ledger, connect
+from actions.ledger import Lease, Ledger, connect
 from actions.rails import MaintenanceWindow, RailsSettings, RailsSnapshot, evaluate
 from actions.rails_store import RailsStore
 from actions.reversals import Reversals
@@ -40,6 +40,7 @@ class NoWaiting(Schedule):
         self.now += NANOS // 10
 
 
+DEPENDENT = command(changes={"depends_on": ("orders-db", "payment")})
 Past = Callable[[RailsStore], Awaitable[None]]
 
 
@@ -114,6 +115,17 @@ def incidents(count: int, apart: float, environment: str, *, of: int = 100) -> P
     return note
 
 
+def below(**changes: Any) -> Past:
+    """Make the incident at hand, and one of a service that its own depends on."""
+
+    async def note(store: RailsStore) -> None:
+        await store.note_services("demo", [f"service-{number}" for number in range(20)], T0)
+        await store.note_incident(incident())
+        await store.note_incident(incident(**{"id": "below", "service": "orders-db", **changes}))
+
+    return note
+
+
 def reserved(count: int, service: str) -> Past:
     async def note(store: RailsStore) -> None:
         for number in range(count):
@@ -148,6 +160,8 @@ PASTS: dict[str, Past] = {
     "not_too_much_broken, of so few": incidents(3, apart=600, environment="demo", of=5),
     "global_rate": reserved(20, "service-{}"),
     "target_rate": reserved(3, "checkout"),
+    "dependency_order": below(),
+    "dependency_order, a while before": below(onset_unix_nano=T0 - seconds(599)),
 }
 ESCALATE = {
     "within_failure_budget",
@@ -164,7 +178,7 @@ async def test_what_happened_so_far_alone_stops_the_executor(
     valkey: EmbeddedValkey, topic_prefix: str, case: str
 ) -> None:
     rail = case.partition(",")[0]
-    refused, target = await carried_out(valkey, topic_prefix, RailsSettings(), command(), PASTS[case])
+    refused, target = await carried_out(valkey, topic_prefix, RailsSettings(), DEPENDENT, PASTS[case])
     assert (refused.result, refused.verification) == (Result.REFUSED, "not_run")
     assert refused.reason.startswith(f"{rail}: ")
     assert ";" not in refused.reason, "no other rail stops it"
@@ -192,6 +206,10 @@ PASSED: dict[str, Past] = {
     "a storm that is over": incidents(10, apart=40, environment="other"),
     "some broken": incidents(10, apart=600, environment="demo"),
     "some actions": reserved(19, "service-{}"),
+    "calm below": below(active_subjects=()),
+    "over below": below(status="resolved", resolved_unix_nano=T0),
+    "trouble below that is much older": below(onset_unix_nano=T0 - seconds(601)),
+    "trouble elsewhere": below(service="search"),
 }
 
 
@@ -199,8 +217,21 @@ PASSED: dict[str, Past] = {
 async def test_just_within_the_limit_the_same_action_changes_the_target(
     valkey: EmbeddedValkey, topic_prefix: str, case: str
 ) -> None:
-    _, target = await carried_out(valkey, topic_prefix, RailsSettings(), command(), PASSED[case])
+    _, target = await carried_out(valkey, topic_prefix, RailsSettings(), DEPENDENT, PASSED[case])
     assert target.log
+
+
+async def test_an_action_at_work_below_alone_stops_the_executor(valkey: EmbeddedValkey, topic_prefix: str) -> None:
+    redis = connect(valkey.url)
+    other = command(incident(id="below", service="orders-db"))
+    lease = await Ledger(redis, prefix=topic_prefix, lease_seconds=30).claim(other, "another executor")
+    assert isinstance(lease, Lease)
+    assert await lease.lock(other, 60) is None
+    await redis.aclose()
+    past = below(active_subjects=())
+    refused, target = await carried_out(valkey, topic_prefix, RailsSettings(), DEPENDENT, past)
+    assert refused.reason == "dependency_order: orders-db comes first: an action is at work on it"
+    assert target.log == []
 
 
 async def test_without_any_of_them_the_same_action_changes_the_target(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actions.policy import PolicySettings
-from actions.rails import MaintenanceWindow, RailsSettings, RailsSnapshot, evaluate, redundancy_kept
+from actions.rails import MaintenanceWindow, RailsSettings, RailsSnapshot, Upstream, evaluate, redundancy_kept
 from schemas.decision import Decision, Verdict
 from schemas.envelope import Entity
 from tests.actions.builders import AUTONOMOUS, SERVICE, T0, decision, incident, seconds
@@ -25,6 +25,9 @@ def failed(of: Decision) -> set[str]:
 
 
 TODAY = MaintenanceWindow(begins=NOW, ends=NOW + timedelta(1))
+
+AT_WORK = Upstream(service="orders-db", onset_unix_nano=None, at_work=True)
+BEGAN = Upstream(service="orders-db", onset_unix_nano=T0)
 
 CASES: list[tuple[str, RailsSnapshot, dict[str, Any], Verdict]] = [
     ("not_stopped", RailsSnapshot(stops=("stopped by ada",)), {}, "observe"),
@@ -44,6 +47,9 @@ CASES: list[tuple[str, RailsSnapshot, dict[str, Any], Verdict]] = [
     ("within_playbook_budget", RailsSnapshot(playbook_failures_in_window=5), {}, "escalate"),
     ("not_recurring", RailsSnapshot(successes_in_window=5), {}, "escalate"),
     ("target_free", RailsSnapshot(locked_by="another action"), {}, "observe"),
+    ("dependency_order", RailsSnapshot(upstream=(AT_WORK,)), {}, "observe"),
+    ("dependency_order", RailsSnapshot(upstream=(BEGAN,), onset_unix_nano=T0 - seconds(300)), {}, "observe"),
+    ("dependency_order", RailsSnapshot(upstream=(BEGAN,), onset_unix_nano=T0 + seconds(600)), {}, "observe"),
     ("not_refused", RailsSnapshot(refused="global_rate: used up"), {}, "escalate"),
 ]  # fmt: skip
 
