@@ -126,6 +126,17 @@ class TemplateMiner:
             index.spellings[band, spelling] = known
         return known
 
+    def text(self, scope: str, number: int) -> str:
+        """Text of a template of a service; empty where it is not known any more. Costs a look at each."""
+        index = self._services.get(scope)
+        known = () if index is None else index.service.templates
+        return next((template.text for template in known if template.number == number), "")
+
+    def known_nanos(self, scope: str, now: int) -> int:
+        """For how long a service has been heard."""
+        index = self._services.get(scope)
+        return 0 if index is None else max(0, now - index.service.since_unix_nano)
+
     def _heard(self, scope: str, now: int) -> _Index:
         # The order of the dictionary is that of hearing, so that the first is the one longest silent.
         index = self._services.pop(scope, None)

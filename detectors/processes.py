@@ -1,10 +1,9 @@
 """Processes judged with their ancestors: is what this one does, and what started it, unlike what was seen before.
 
-Called by the scoreboard with recorded events of hosts; the live stage does not bring it any yet. Each event becomes
-facts ("cmd.exe is started by ...", "port of a connection"), whose rarity is counted by `detectors.rarity`. What lies
-beyond one decade is evidence; a process holds the strongest of each kind, and inherits part of what its ancestors did:
-commands typed into a shell are ordinary one by one, but not under a program that came out of a download folder and
-called out on a new port.
+Called by `streams.kernel.detect_processes`, live and by the scoreboard. Each event becomes facts ("cmd.exe is started
+by ...", "port of a connection"), whose rarity is counted by `detectors.rarity`. What lies beyond one decade is
+evidence; a process holds the strongest of each kind, and inherits part of what its ancestors did: commands typed into a
+shell are ordinary one by one, but not under a program that came out of a download folder and called out on a new port.
 
 No name decides anything: a program is only known or new, and stays new when it is renamed.
 """

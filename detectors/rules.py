@@ -110,6 +110,7 @@ _FAMILIES = {
     "traffic": ("request.rate", "request.count", "throughput"),
     "cpu": ("cpu",),
     "memory": ("memory",),
+    "processes": ("process.lineage",),
 }
 # Systems whose alerts are about intruders, as adapters and producers name them in `source`.
 _SECURITY_SOURCES = frozenset(
@@ -117,8 +118,9 @@ _SECURITY_SOURCES = frozenset(
 )
 # A technique of MITRE ATT&CK, which rule sets of all of them carry in labels.
 _TECHNIQUE = re.compile(r"\bT1\d{3}(?:\.\d{3})?\b")
-# What else an intruder cannot help showing: work, traffic, errors.
-_TRACES = ("egress", "cpu", "traffic", "errors", "retransmits")
+# What else an intruder cannot help showing: work, traffic, errors, processes. Logs tell of the last two, and who can
+# write logs must not choose an action: these rules need an alert of a system that looks for intruders besides.
+_TRACES = ("egress", "cpu", "traffic", "errors", "retransmits", "processes")
 # Fired and cleared this often within one incident, an alert tells of its own threshold.
 _FLAPS = 3
 

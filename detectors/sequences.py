@@ -1,17 +1,17 @@
 """Sequences of events judged as a whole: which events, how many of each, and which after which.
 
-Called by the scoreboard with log sessions; the live stage does not mine templates yet. An event is a number: a log
-template, a system call. What is counted is in how many sequences something was so; surprise is -log10 of that share,
-and the score is the sum of the three strongest surprises about counts (an event that never was, one that is missing,
-one too many times) and of the three strongest about successors (an order that never was). The sum of a few, because
-one oddity is an everyday matter and several at once are not; not of all, because a long sequence is no fault.
+Called by `streams.kernel.detect_sessions` with the log lines of a session, and by the scoreboard. An event is a number:
+a log template, a system call. What is counted is in how many sequences something was so; surprise is -log10 of that
+share, and the score is the sum of the three strongest surprises about counts (an event that never was, one that is
+missing, one too many times) and of the three strongest about successors (an order that never was). The sum of a few,
+because one oddity is an everyday matter and several at once are not; not of all, because a long sequence is no fault.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -38,7 +38,8 @@ EXACT_COUNTS = 16
 MAX_EVENTS = 2048
 MAX_PAIRS = 32_768
 
-_START, _END = -1, -2
+# What an event follows that is the first, and what follows the last.
+START, END = -1, -2
 
 
 class SequenceNovelty:
@@ -95,13 +96,28 @@ class SequenceNovelty:
             return np.array([math.nan for _ in sequences])
         return np.array([sum(_top(self._composition(e))) + sum(_top(self._order(e))) for e in sequences])
 
-    def explain(self, events: Events) -> tuple[Contribution, ...]:
-        """Say what the score of a sequence came from, strongest first; events by number, -1 the start, -2 the end."""
+    def usual_so_far(self, events: Events) -> bool:
+        """Whether the newest event has been seen after the one before it, or nothing can be said."""
+        pair = (events[-2] if len(events) > 1 else START, events[-1])
+        return self.abstaining is not None or pair in self._pairs
+
+    def settled(self, events: Events) -> float:
+        """Decades of surprise that nothing to come can take back: new events, and orders; 0 while it abstains."""
+        if self.abstaining is not None:
+            return 0.0
+        never = {event: self._surprise(0) for event in events if event not in self._counts}
+        ordered = {
+            pair: self._surprise(self._pairs.get(pair, 0)) for pair in zip((START, *events), events, strict=False)
+        }
+        return sum(_top(never)) + sum(_top(ordered))
+
+    def explain(self, events: Events, name: Callable[[int], str] = str) -> tuple[Contribution, ...]:
+        """Say what the score of a sequence came from, strongest first; events by `name`, -1 the start, -2 the end."""
         if self.abstaining is not None:
             return ()
         counted, ordered = Counter(events), self._order(events)
-        said = [Contribution(f"event {e}: {counted[e]} times", s) for e, s in self._composition(events).items()]
-        said += [Contribution(f"event {b} after {a}", s) for (a, b), s in ordered.items()]
+        said = [Contribution(f"event {name(e)}: {counted[e]} times", s) for e, s in self._composition(events).items()]
+        said += [Contribution(f"event {name(b)} after {name(a)}", s) for (a, b), s in ordered.items()]
         return tuple(sorted((one for one in said if one.weight > 0.0), key=lambda one: (-one.weight, one.name)))
 
     def freeze(self) -> bytes:
@@ -132,7 +148,7 @@ class SequenceNovelty:
 
 
 def _successions(events: Events) -> set[tuple[int, int]]:
-    return set(zip((_START, *events), (*events, _END), strict=True))
+    return set(zip((START, *events), (*events, END), strict=True))
 
 
 def _top(surprises: dict[int, float] | dict[tuple[int, int], float]) -> list[float]:

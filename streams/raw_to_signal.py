@@ -62,6 +62,9 @@ def rules_of(course: Course, signal_partitions: int) -> DetectRules:
         series_ttl=int(settings.series_ttl_seconds * NANOS),
         future_limit=int(settings.future_seconds * NANOS),
         quiet_after=int(settings.quiet_seconds * NANOS),
+        process_learning=int(settings.process_learning_seconds * NANOS),
+        session_attributes=tuple(settings.session_attributes),
+        session_idle=int(settings.session_idle_seconds * NANOS),
     )
 
 

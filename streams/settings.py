@@ -27,6 +27,7 @@ from actions.forensics import ForensicsSettings
 from actions.settings import PolicySettings
 from detectors.severity import REHEARSAL, WIDE
 from learning.registry import CONFIDENCE_CALIBRATION, DETECTION_THRESHOLDS, POLICY_THRESHOLDS, live_file, read
+from schemas.envelope import Name
 from schemas.errors import ConfigurationError
 
 # What a learnt model of each kind may set; anything else in it is passed over.
@@ -134,6 +135,12 @@ class DetectSettings(Group):
     """Where the broker has had no log record for longer, event time passes by the clock: no errors is a fact, too."""
     false_signals_per_day: Annotated[float, Field(gt=0)] = 1.0
     """How many false signals a day one partition's series may raise together, if their tails are as modelled."""
+    process_learning_seconds: Annotated[float, Field(ge=0)] = 86_400
+    """For so long after the first event of a process a partition's processes are only learned, none is told."""
+    session_attributes: Annotated[tuple[Name, ...], Field(max_length=4)] = ("session.id",)
+    """Attributes of log records that say what belongs together; of several the first that is present counts."""
+    session_idle_seconds: Seconds = 60
+    """A session of log lines has ended when it was silent for this long, and is judged then."""
     adapt_seconds: Seconds = 3600
     """A series that stays abnormal for this long has a new normal; that is no recovery, and is said so."""
     max_entities: Annotated[int, Field(ge=1)] = 20_000

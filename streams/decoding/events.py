@@ -52,6 +52,17 @@ class Resource:
 
     entity: Entity
     attributes: Mapping[str, AttributeValue]
+    scope: str
+    """The entity's, which is asked for with every row."""
+    spelling: bytes
+    """The entity as the key of what is counted of it."""
+
+    @classmethod
+    def of(cls, attributes: Mapping[str, AttributeValue]) -> Resource:
+        """Name the entity that attributes describe."""
+        entity = entity_of(attributes)
+        spelling = "\0".join((entity.environment, entity.service, entity.instance or "")).encode()
+        return cls(entity, attributes, entity.scope, spelling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +164,7 @@ class EventDecoder(Generic[Row]):
     def _remember(self, spelling: bytes, attributes: Mapping[str, AttributeValue]) -> Resource:
         if len(self._resources) >= _MAX_RESOURCES:
             self._resources.clear()
-        resource = self._resources[spelling] = Resource(entity_of(attributes), attributes)
+        resource = self._resources[spelling] = Resource.of(attributes)
         return resource
 
 

@@ -56,6 +56,9 @@ class DetectRules:
     series_ttl: int = 3600 * 1_000_000_000
     future_limit: int = 60 * 1_000_000_000
     quiet_after: int = 5 * 1_000_000_000
+    process_learning: int = 86_400 * 1_000_000_000
+    session_attributes: tuple[str, ...] = ("session.id",)
+    session_idle: int = 60 * 1_000_000_000
 
 
 class _Saved(msgspec.Struct):

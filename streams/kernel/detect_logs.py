@@ -1,61 +1,56 @@
-"""Raw logs to signals: counts of errors and of each template judged like any series, changes noted as they happen.
+"""Raw logs to signals: what is said and how often, by whom, in what order, and what is said no more.
 
-One kernel per partition of the raw logs. Every log record registers its entity, so that an entity that has said
-something without an error has a history of zeros; records of severity ERROR and above count one. Besides, each template
-of lines is counted per entity. A warning or error that was never heard of a service comes with as many zeros as the
-service was listened to without it, so that it is judged from its first line on; what is milder has to be known for a
-while first, because new versions say new things. A structured `deployment.*` event is a change: not a fault, but the
-first suspect of what follows.
+One kernel per partition of the raw logs. Every record registers its entity, so that an entity that has said something
+without an error has a history of zeros. What a record counts for says `streams.kernel.log_rows`; those counts are
+judged like any series. Besides, each record is looked at once for what it shows by itself:
+
+* a structured `deployment.*` event is a change: not a fault, but the first suspect of what follows;
+* events of processes are judged with what started the process (`detect_processes`);
+* lines that carry the id of a session are judged together when it ends (`detect_sessions`);
+* a template that came regularly and comes no more is told while its instance still speaks (`detect_silence`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
-from typing import NamedTuple
 
 import msgspec
 import numpy as np
 
 from detectors.bank import Change, Verdict
-from detectors.bank_columns import Kind
-from detectors.log_templates import ERROR_SEVERITY, Band, TemplateMiner
-from schemas.envelope import NANOS, AttributeValue, Entity, content_id
-from schemas.signal import Signal, signal_id
+from detectors.log_templates import ERROR_SEVERITY
+from schemas.envelope import NANOS
+from schemas.signal import Signal
 from schemas.topics import RAW_LOGS, SIGNALS, Topic
 from streams.decoding.events import Events, LogDecoder, Resource
 from streams.decoding.native import LogRow
-from streams.decoding.series import UNKNOWN, Identity, Series, SeriesTable
+from streams.decoding.series import Series
+from streams.kernel import log_signals
 from streams.kernel.base import Emit, Output, Records, letter
-from streams.kernel.detect import MODEL_VERSION, STAGE, DetectRules, SeriesDetect, explain
+from streams.kernel.detect import STAGE, DetectRules, SeriesDetect, explain
+from streams.kernel.detect_processes import SUSPICIOUS, ProcessWatch
+from streams.kernel.detect_sessions import Judged, SessionWatch
+from streams.kernel.detect_silence import Silence, TemplateSilence
+from streams.kernel.log_rows import TEMPLATE, TEMPLATE_SHARE, LogRows, Sample
+from streams.kernel.log_signals import Moment
+from streams.kernel.process_events import read_process_event
 from streams.kernel.text import one_line
 
-# Of all errors together, and of one template of them: the same evidence under the same name.
-ERROR_COUNT = "log.error.count"
-RECORD_COUNT = "log.record.count"
-TEMPLATE = "log.template"
 CHANGES = ("deployment.",)
-# Templates leave half of the rows to the entities, whose errors are counted whatever else is said.
-TEMPLATE_SHARE = 0.5
-# Per partition. 256 templates of 512 characters each are the most that one can fill: a quarter of a megabyte.
-TEMPLATE_SERVICES = 1024
-
-
-class _Sample(NamedTuple):
-    """What a record counts for."""
-
-    row: int
-    event: int
-    value: float
+DAY_NANOS = 86_400 * NANOS
+# Of the id of a session; what is longer is no id.
+MAX_ID = 128
 
 
 class _Extra(msgspec.Struct):
     """What a snapshot holds besides the series."""
 
-    heard: int
-    bodies: dict[int, str]
-    miner: bytes
-    unheard: dict[int, int]
+    heard: int = 0
+    said: dict[int, str] = {}
+    rows: bytes | None = None
+    silence: bytes | None = None
+    sessions: bytes | None = None
+    processes: bytes | None = None
 
 
 class LogDetect(SeriesDetect):
@@ -67,29 +62,32 @@ class LogDetect(SeriesDetect):
     def __init__(self, rules: DetectRules, partition: int, state: bytes | None = None) -> None:
         super().__init__(rules, partition)
         self._decoder = LogDecoder(future_limit_nanos=rules.future_limit)
-        self._miner = TemplateMiner(TEMPLATE_SERVICES)
-        # Of each row that counts a template: for how many ticks its service was heard without it. 0 where that is no
-        # evidence: milder than a warning.
-        self._unheard: dict[int, int] = {}
-        self._bodies: dict[int, str] = {}  # newest error of each row
-        # Of the batch at hand: where each error lies among the samples, so that a signal quotes none from its future.
-        self._errors: dict[int, list[tuple[int, str]]] = {}
-        self._at = -1
-        self._silent = False
-        self._heard = 0  # event time at the last batch: from there the clock counts when the broker has nothing more
+        self._begin(_Extra())
         if state is not None:
             self.restore(state)
 
-    def take(self, topic: Topic, records: Records) -> list[Output]:  # noqa: ARG002 - there is only one
+    def _begin(self, extra: _Extra) -> None:
+        rules, bank = self.rules, self.rules.bank
+        # The newest error, or unusual session, of each row, as it is quoted.
+        self._said = extra.said
+        # Event time at the last batch: from there the clock counts when the broker has nothing more.
+        self._heard = extra.heard
+        self._rows = LogRows(self.table, int(rules.max_series * TEMPLATE_SHARE), bank.tick_nanos, extra.rows)
+        self._silence = TemplateSilence(DAY_NANOS / bank.tick_nanos, bank.adapt_ticks, extra.silence)
+        self._sessions = SessionWatch(rules.session_idle, self._rows.text, extra.sessions)
+        self._processes = ProcessWatch(rules.process_learning, extra.processes)
+        # Of the batch at hand: where each quote lies among the samples, so that a signal quotes none from its future.
+        self._quotes: dict[int, list[tuple[int, str]]] = {}
         self._silent = False
+
+    def take(self, topic: Topic, records: Records) -> list[Output]:  # noqa: ARG002 - there is only one
+        self._silent, self._quotes = False, {}
         events = self._decoder.decode(records.keys, records.values, records.timestamps)
         found: list[Output] = [letter(STAGE, records, i, error) for i, error in events.rejected]
-        found += self._changes(events, records.offsets)
-        samples = self._samples(events)
-        admitted = self.table.take_new()
-        zeros = np.array([self._unheard.get(row, 0) for row in admitted], np.int64)
-        kinds = [Kind.MENTIONS if row in self._unheard else Kind.COUNT for row in admitted]
-        self.bank.admit(np.array(admitted, np.int64), np.array(kinds, np.int8), zeros)
+        samples: list[Sample] = []
+        told = self._look(events, samples, records.offsets)
+        found += [Emit(SIGNALS, signal.key, signal) for signal in told]
+        self.bank.admit(*self._rows.take_new())
         found += self._judge(events, samples, records.offsets)
         self._heard = self.bank.high
         return [*found, *self.closing(records)]
@@ -107,123 +105,113 @@ class LogDetect(SeriesDetect):
         return self.progress(idle=True)
 
     def reasons(self, verdict: Verdict, series: Series) -> tuple[str, ...]:
-        before = [body for at, body in self._errors.get(verdict.series, ()) if at <= verdict.sample]
-        body = before[-1] if before else self._bodies.get(verdict.series)
-        said = () if body is None else (f"newest error: {body}",)
+        before = [quote for at, quote in self._quotes.get(verdict.series, ()) if at <= verdict.sample]
+        quote = before[-1] if before else self._said.get(verdict.series)
         first, *more = explain(verdict, series)
         template = series.attributes.get(TEMPLATE)
-        return (first if template is None else f'"{template}": {first}', *more, *self._novelty(verdict), *said)
+        head = first if template is None else f'"{template}": {first}'
+        return (head, *more, *self._novelty(verdict), *(() if quote is None else (quote,)))
 
     def snapshot_extra(self) -> bytes:
-        return msgspec.msgpack.encode(_Extra(self._heard, self._bodies, self._miner.freeze(), self._unheard))
+        return msgspec.msgpack.encode(
+            _Extra(
+                self._heard,
+                self._said,
+                self._rows.freeze(),
+                self._silence.freeze(),
+                self._sessions.freeze(),
+                self._processes.freeze(),
+            )
+        )
 
     def restore_extra(self, state: bytes) -> None:
-        extra = msgspec.msgpack.decode(state, type=_Extra)
-        self._heard, self._bodies, self._unheard = extra.heard, extra.bodies, extra.unheard
-        self._miner = TemplateMiner(TEMPLATE_SERVICES, state=extra.miner)
+        self._begin(msgspec.msgpack.decode(state, type=_Extra))
 
     def forget_extra(self, rows: list[int]) -> None:
         for row in rows:
-            self._bodies.pop(row, None)
-            self._unheard.pop(row, None)
+            self._said.pop(row, None)
+        self._rows.forget(rows)
+        self._silence.forget(rows)
 
-    def _samples(self, events: Events[LogRow]) -> list[_Sample]:
-        """Give every record its rows: one for the errors of its entity, one for its template."""
-        found: list[_Sample] = []
-        for i, (row, resource) in enumerate(zip(events.rows, events.resources, strict=True)):
-            errors = _row(self.table, resource)
+    def _look(self, events: Events[LogRow], samples: list[Sample], offsets: Sequence[int]) -> list[Signal]:
+        """Look at each record in turn: give it its rows, and tell what it shows by itself."""
+        tick_nanos, ids = self.rules.bank.tick_nanos, self.rules.session_attributes
+        found: list[Signal] = []
+        high = self.bank.high
+        for i, (log, resource) in enumerate(zip(events.rows, events.resources, strict=True)):
+            before, high = high, max(high, log.time_unix_nano)
+            if high // tick_nanos > before // tick_nanos:
+                found += self._pass_time(high, self._moment(high, before, offsets[events.record[i]]), i, samples)
+            errors, row, template = self._rows.count(log, resource, i, samples)
             if errors < 0:
-                self.table.overflow += 1
                 continue
-            found.append(_Sample(errors, i, float(row.severity_number >= ERROR_SEVERITY)))
-            counted = self._template_row(row, resource)
-            if counted >= 0:
-                found.append(_Sample(counted, i, 1.0))
+            if log.event_name:
+                found += self._event(log, resource, self._moment(log.time_unix_nano, before, offsets[events.record[i]]))
+            elif row >= 0:
+                heard = self._silence.hear(row, errors, log.time_unix_nano // tick_nanos)
+                if heard is not None:
+                    found.append(self._fell(heard, self._moment(high, before, offsets[events.record[i]])))
+            for name in ids:
+                if (session := log.attributes.get(name)) is not None:
+                    judged = self._sessions.hear(resource.scope, str(session)[:MAX_ID], errors, template, high)
+                    if judged is not None:
+                        self._count(judged, i, high, samples)
+                    break
         return found
 
-    def _template_row(self, log: LogRow, resource: Resource) -> int:
-        """Row of the count of a record's template at its entity; negative when there is no room."""
-        entity = resource.entity
-        template = self._miner.learn(entity.scope, log.severity_number, log.body, log.time_unix_nano)
-        spelling = _spelling(entity, str(template.number))
-        row = self.table.find(spelling, UNKNOWN)
-        if row == UNKNOWN and len(self.table) < self.rules.max_series * TEMPLATE_SHARE:
-            name = ERROR_COUNT if template.band == Band.ERROR else RECORD_COUNT
-            row = self.table.admit(spelling, _identity(entity, name, {TEMPLATE: one_line(template.text)}))
-            before = 0 if template.band == Band.INFO else template.known_nanos // self.rules.bank.tick_nanos
-            self._unheard.setdefault(row, before)
-        return row
+    def _pass_time(self, high: int, moment: Moment, i: int, samples: list[Sample]) -> list[Signal]:
+        """Tell what the passing of time shows when the `i`-th record of a batch moves it."""
+        bank = self.rules.bank
+        silent = self._silence.pass_time(high // bank.tick_nanos, bank.thresholds_at(high).false_signals_per_day)
+        found = [self._fell(one, moment) for one in silent]
+        for judged in self._sessions.pass_time(high):
+            if judged.unusual:
+                self._count(judged, i, high, samples)
+        for process, told in self._processes.silent(high):
+            found.append(log_signals.no_longer_told(process, told.entity, told.onset, moment))
+        return found
+
+    def _event(self, log: LogRow, resource: Resource, moment: Moment) -> list[Signal]:
+        if log.event_name.startswith(CHANGES):
+            return [log_signals.change(log, resource.entity, moment)]
+        event = read_process_event(log, resource.entity)
+        if event is None:
+            return []
+        suspicion = self._processes.judge(event, resource.entity, moment.time)
+        return [] if suspicion is None else [log_signals.suspicion(suspicion, resource.entity, SUSPICIOUS, moment)]
+
+    def _fell(self, silence: Silence, moment: Moment) -> Signal:
+        series = self.table.describe(silence.row)
+        return log_signals.silence(silence, series, self.rules.bank.tick_nanos, moment)
+
+    def _count(self, judged: Judged, i: int, now: int, samples: list[Sample]) -> None:
+        """Count an unusual session for its entity."""
+        have = len(samples)
+        self._rows.count_session(self.table.describe(judged.row).entity, i, now, samples)
+        if len(samples) > have:
+            quote = f"unusual session of {len(judged.events)} lines: {'; '.join(judged.reasons)}"
+            self._quotes.setdefault(samples[-1].row, []).append((have, quote))
+
+    def _moment(self, time: int, before: int, offset: int) -> Moment:
+        # What the watermark has promised before this record: see `SeriesBank.watermark`.
+        lateness = self.rules.bank.lateness_nanos
+        return Moment.of(time, before - lateness + 1, lateness, self._origin(offset))
 
     def _novelty(self, verdict: Verdict) -> tuple[str, ...]:
-        """Say of a template that it is new to its service."""
-        unheard = self._unheard.get(verdict.series, 0)
+        """Say of what is counted that it is new to its service."""
+        unheard = self._rows.unheard.get(verdict.series, 0)
         if unheard < self.rules.bank.warmup or verdict.change is not Change.FIRING:
             return ()
         return (f"new here: the service was heard for {unheard * self.rules.bank.tick_nanos / NANOS:.0f} s without it",)
 
-    def _judge(self, events: Events[LogRow], samples: Sequence[_Sample], offsets: Sequence[int]) -> list[Output]:
-        self._errors = {}
+    def _judge(self, events: Events[LogRow], samples: Sequence[Sample], offsets: Sequence[int]) -> list[Output]:
+        sessions = set(self._quotes)
         for at, (row, i, value) in enumerate(samples):
-            if value and events.rows[i].severity_number >= ERROR_SEVERITY:
-                self._errors.setdefault(row, []).append((at, one_line(events.rows[i].body)))
+            if value and events.rows[i].severity_number >= ERROR_SEVERITY and row not in sessions:
+                self._quotes.setdefault(row, []).append((at, f"newest error: {one_line(events.rows[i].body)}"))
         times = np.array([events.rows[i].time_unix_nano for _, i, _ in samples], np.int64)
         rows, values = np.array([row for row, _, _ in samples], np.int64), np.array([value for *_, value in samples])
         found = self.signals(self.bank.fold(rows, times, values), [events.record[i] for _, i, _ in samples], offsets)
-        self._bodies |= {row: errors[-1][1] for row, errors in self._errors.items()}
-        self._errors = {}
+        self._said |= {row: quotes[-1][1] for row, quotes in self._quotes.items()}
+        self._quotes = {}
         return found
-
-    def _changes(self, events: Events[LogRow], offsets: Sequence[int]) -> list[Output]:
-        # What the watermark has promised before each record: see `SeriesBank.watermark`.
-        times = [row.time_unix_nano for row in events.rows]
-        passed = accumulate([self.bank.high, *times], max)
-        found: list[Output] = []
-        for i, (row, high) in enumerate(zip(events.rows, passed, strict=False)):
-            if row.event_name.startswith(CHANGES):
-                earliest = high - self.rules.bank.lateness_nanos + 1
-                found.append(self._change(row, events.resources[i].entity, earliest, offsets[events.record[i]]))
-        return found
-
-    def _change(self, row: LogRow, entity: Entity, earliest: int, offset: int) -> Output:
-        subject = content_id("event", str(entity), row.event_name, row.attributes)
-        said, time = one_line(row.body), max(row.time_unix_nano, earliest)
-        noted = Signal(
-            id=signal_id(subject, "noted", row.time_unix_nano),
-            kind="change",
-            state="noted",
-            entity=entity,
-            subject=subject,
-            name=row.event_name,
-            attributes=row.attributes,
-            time_unix_nano=time,
-            onset_unix_nano=row.time_unix_nano,
-            release_unix_nano=max(time - self.rules.bank.lateness_nanos, earliest),
-            detector="events",
-            model_version=MODEL_VERSION,
-            reasons=(said,) if said else (),
-            origin=self._origin(offset),
-        )
-        return Emit(SIGNALS, noted.key, noted)
-
-
-def _row(table: SeriesTable, resource: Resource) -> int:
-    """Row of the error count of an entity; negative when there is no room."""
-    entity = resource.entity
-    spelling = _spelling(entity)
-    row = table.find(spelling, UNKNOWN)
-    return table.admit(spelling, _identity(entity, ERROR_COUNT, {})) if row == UNKNOWN else row
-
-
-def _spelling(entity: Entity, *more: str) -> bytes:
-    return "\0".join((entity.environment, entity.service, entity.instance or "", *more)).encode()
-
-
-def _identity(entity: Entity, name: str, attributes: dict[str, AttributeValue]) -> Identity:
-    # The entity, not the whole resource: a new version of a service is to be compared with the version before it.
-    resource: dict[str, AttributeValue] = {
-        "deployment.environment.name": entity.environment,
-        "service.name": entity.service,
-    }
-    if entity.instance is not None:
-        resource["service.instance.id"] = entity.instance
-    return Identity(name, "counter", "delta", attributes, resource, "{record}")

@@ -19,6 +19,7 @@ from detectors.severity import Context, assess
 from schemas.envelope import NANOS, Model
 from schemas.incident import Classification, Incident, heard, incident_id
 from schemas.signal import Signal
+from streams.kernel.detect_silence import NAME as SILENCE
 
 # What one incident record carries, and what one scope remembers: a storm must not grow either without bound.
 MAX_CHANGES = 32
@@ -213,6 +214,10 @@ def onset(scope: Scope) -> int:
     return min(signal.onset_unix_nano for signal in heard(tuple(scope.evidence.values())))
 
 
+# Of evidence that supports and never suffices: an instance that handed its work to another is silent, too.
+NEVER = 2**63 - 1
+
+
 def opens_at(scope: Scope, rules: CorrelateRules) -> int:
     """Event time at which this evidence suffices to open an incident."""
     active = scope.loud
@@ -220,6 +225,8 @@ def opens_at(scope: Scope, rules: CorrelateRules) -> int:
     believed = [s for s in active if f"{s.entity.scope}:{s.name}" not in rules.doubted]
     if len({signal.witness for signal in active}) > 1 and believed:
         return 0
+    if all(s.name == SILENCE for s in active):
+        return NEVER
     if any(s.kind == "alert" for s in believed):
         return min(s.time_unix_nano for s in believed) + rules.group_wait
     return min(s.time_unix_nano for s in active) + corroboration.wait(active, rules.lone_wait)

@@ -184,6 +184,14 @@ def test_nobody_is_taken_out_on_reports_alone() -> None:
         assert classified(*SCENES[intrusion]).confidence < 0.8
 
 
+def test_who_can_write_logs_cannot_choose_an_intrusion() -> None:
+    """A process that looks like an intruder's is a trace of one; that there is one, another system has to say."""
+    process = signal("process.lineage", kind="log", detector="process-lineage", technique="T1059")
+    for logs in ([process], [process, signal("log.error.count", kind="log")]):
+        assert label(*logs) not in {"instance_compromised", "segment_compromised", "malicious_traffic"}
+    assert label(process, alert("Terminal shell in container")) == "instance_compromised"
+
+
 def test_every_class_that_a_playbook_serves_can_be_told() -> None:
     served = {label for playbook in load() for label in playbook.serves.classes}
     assert served <= {rule.label for rule in RULES} | {"unknown"}

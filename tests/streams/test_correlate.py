@@ -14,6 +14,7 @@ from schemas.signal import Progress, Signal, SignalKind, signal_id
 from schemas.topics import INCIDENTS, SIGNALS
 from streams.kernel.base import Emit, Output
 from streams.kernel.correlate import Correlator
+from streams.kernel.detect_silence import NAME as SILENCE
 from streams.kernel.grouping import MAX_SIGNALS, CorrelateRules
 from streams.signal_to_incident import Correlate
 from tests.streams.arc import at, batch, progresses
@@ -158,6 +159,16 @@ def test_a_lone_series_that_is_unlike_its_peers_too_needs_to_last_half_as_long()
     assert opened.support == ("own history", "peers")
     (lasting, *_) = play([own, progress(41)])
     assert lasting.support == ("own history", "persistence")
+
+
+def test_what_an_instance_says_no_more_supports_and_opens_nothing() -> None:
+    silent = [signal(10 + i, f"s{i}", name=SILENCE, kind="log") for i in range(5)]
+    assert play([*silent, progress(3000)]) == []
+    (opened,) = play([silent[0], signal(20), progress(21)])
+    assert opened.opened_unix_nano == at(20)
+    # Two instances do not hand their work to each other.
+    (both,) = play([silent[0], signal(20, "b", name=SILENCE, kind="log", instance="checkout-2"), progress(21)])
+    assert both.opened_unix_nano == at(20)
 
 
 def test_an_alert_waits_for_company_and_then_opens_by_itself() -> None:

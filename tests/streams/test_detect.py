@@ -16,8 +16,10 @@ from schemas.topics import DEAD_LETTERS, RAW_ALERTS, RAW_LOGS, RAW_METRICS, Topi
 from streams.kernel.base import Emit, Kernel, Output
 from streams.kernel.detect import OVERFLOW, DetectRules
 from streams.kernel.detect_alerts import AlertDetect
-from streams.kernel.detect_logs import ERROR_COUNT, RECORD_COUNT, TEMPLATE, LogDetect
+from streams.kernel.detect_logs import LogDetect
 from streams.kernel.detect_metrics import MetricDetect
+from streams.kernel.detect_silence import NAME as SILENCE
+from streams.kernel.log_rows import ERROR_COUNT, RECORD_COUNT, TEMPLATE
 from tests.streams.arc import alert, at, batch, cut, log, metric, progresses, signals
 
 RULES = DetectRules(signal_partitions=2, bank=BankSettings(lateness_nanos=NANOS // 2))
@@ -213,10 +215,10 @@ def test_a_new_warning_is_judged_from_its_first_line_on_and_new_chatter_has_to_b
     assert at(40) < fired.time_unix_nano < at(46)
 
 
-def test_what_is_said_no_more_is_no_fault() -> None:
+def test_what_is_said_no_more_is_no_fault_but_a_silence() -> None:
     records: list[Record] = [log(t + i / 8, f"heartbeat {t}") for t in range(60) for i in range(4)]
     records += [log(t, "something else") for t in range(60, 80)]
-    assert signals(run(LogDetect(RULES, 0), RAW_LOGS, records)) == []
+    assert {one.name for one in signals(run(LogDetect(RULES, 0), RAW_LOGS, records))} == {SILENCE}
 
 
 def test_more_of_the_same_chatter_than_ever_is_told() -> None:
