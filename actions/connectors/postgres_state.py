@@ -7,6 +7,7 @@ typed; `query_id` tells one statement from another where the server computes it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -68,7 +69,10 @@ ORDER BY a.xact_start NULLS LAST, a.pid LIMIT %(limit)s
 
 
 async def read(connection: AsyncConnection[Any], protected: Sequence[str]) -> State:
-    """Read the whole state; `busiest` is the role with most sessions at work, absent when none is."""
+    """Read the whole state.
+
+    `busiest` is the role with most sessions at work, absent when none is. Its `query_id` is what most of them run.
+    """
     async with connection.cursor(row_factory=dict_row) as cursor:
         server, database = await _rows(cursor, _SERVER), await _rows(cursor, _DATABASE)
         roles = await _rows(cursor, _ROLES, protected=list(protected), limit=MAX_ROLES)
@@ -78,8 +82,18 @@ async def read(connection: AsyncConnection[Any], protected: Sequence[str]) -> St
     waiting_for = {pid for session in sessions for pid in session["blocked_by"]}
     for session in sessions:
         session["blocks"] = session["pid"] in waiting_for
-    busiest = {"busiest": roles[0]} if roles and roles[0]["active"] else {}
-    return {"server": server[0], "database": database[0], "roles": roles, "sessions": sessions, **busiest}
+    state: State = {"server": server[0], "database": database[0], "roles": roles, "sessions": sessions}
+    if roles and roles[0]["active"]:
+        state["busiest"] = {**roles[0], "query_id": _most_run(roles[0]["name"], sessions)}
+    return state
+
+
+def _most_run(role: str, sessions: Sequence[State]) -> str | None:
+    """Give the statement that more than half of a role's queries at work are; None where none is, or none is told."""
+    at_work = [item["query_id"] for item in sessions if item["role"] == role and item["state"] == "active"]
+    for query_id, count in Counter(at_work).most_common(1):
+        return query_id if 2 * count > len(at_work) else None
+    return None
 
 
 async def _rows(cursor: AsyncCursor[dict[str, Any]], query: str, **values: Any) -> list[dict[str, Any]]:

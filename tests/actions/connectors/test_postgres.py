@@ -418,6 +418,40 @@ async def test_the_playbook_ends_the_sessions_of_the_busiest_role_only(
     assert not other.done()
 
 
+def aged(state: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """As it would have been seen had all queries begun so much earlier."""
+    sessions = [{**item, "query_seconds": item["query_seconds"] + seconds} for item in state["sessions"]]
+    return {**state, "sessions": sessions}
+
+
+async def test_the_playbook_cancels_the_statement_that_most_of_them_run(
+    connector: PostgresConnector, load: Load
+) -> None:
+    ended = await load.run("reports", "SELECT pg_sleep(30)", count=2)
+    ended += await load.run("reports", "SELECT pg_sleep(29)")
+    (other,) = await load.run("reports", "SELECT pg_sleep(30), 'another statement'")
+    (shop,) = await load.run("shop", "SELECT pg_sleep(30)")
+    wanted = COMMANDS["cancel-queries"].apply
+    await apply(connector, wanted, aged(await connector.observe(wanted), 6))
+    found = await asyncio.gather(*ended, return_exceptions=True)
+    assert [type(error) for error in found] == [psycopg.errors.QueryCanceled] * 3
+    assert not other.done()
+    assert not shop.done()
+
+
+async def test_where_no_statement_prevails_any_of_the_roles_queries_counts(
+    connector: PostgresConnector, load: Load
+) -> None:
+    ended = await load.run("reports", "SELECT pg_sleep(30)")
+    ended += await load.run("reports", "SELECT pg_sleep(30), 'another statement'")
+    wanted = COMMANDS["cancel-queries"].apply
+    before = aged(await connector.observe(wanted), 6)
+    assert before["busiest"]["query_id"] is None
+    await apply(connector, wanted, before)
+    found = await asyncio.gather(*ended, return_exceptions=True)
+    assert all(isinstance(error, psycopg.errors.QueryCanceled) for error in found)
+
+
 async def test_the_server_is_asked_which_rights_are_held(database: Postgres, connector: PostgresConnector) -> None:
     held = {item.right: item.held for item in await connector.check()}
     assert (held["pg_monitor"], held["pg_signal_backend"]) == (True, True)
