@@ -39,8 +39,8 @@ lock: $(VENV)/.dev              ## re-pin both lock files (hashes, no addresses)
 schemas: $(VENV)/.runtime       ## JSON Schema files and the AsyncAPI document
 	$(BIN)/reflexarc schemas --out docs/schemas
 
-bench: $(VENV)/.dev .build/peers/.installed  ## throughput beside other engines on Apache Kafka (JSON=FILE, ROUNDS=5)
-	$(BIN)/python -m benchmarks --docs --rounds $(ROUNDS) $(if $(JSON),--json $(JSON))
+bench: $(VENV)/.dev .build/peers/.installed  ## beside other engines on Apache Kafka, latency, scale, replays (JSON=FILE, ROUNDS=5)
+	$(BIN)/python -m benchmarks --all --docs --rounds $(ROUNDS) $(if $(JSON),--json $(JSON))
 
 clean:
 	rm -rf $(VENV) .build

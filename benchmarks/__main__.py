@@ -1,16 +1,18 @@
-"""`make bench`: measure throughput beside other engines; write docs/performance.md and, if asked, JSON."""
+"""`make bench`: throughput beside other engines, then latency, scale and replays; docs/performance.md and JSON."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
+from benchmarks.beyond import parts
 from benchmarks.measure import write_json
 from benchmarks.throughput.compare import compare, measures
 from benchmarks.throughput.engines import PEERS, ROOT
-from benchmarks.throughput.report import page, write
+from benchmarks.throughput.report import page
 from tests.parts.kafka import JARS, ApacheKafka
 
 
@@ -26,12 +28,15 @@ def main() -> int:
     broker = nullcontext() if arguments.servers else ApacheKafka(heap="1g")
     with broker as started:
         servers = arguments.servers or (started.bootstrap_servers if started is not None else "")
-        runs = compare(servers, arguments.rounds, arguments.scale, lambda line: print(line, flush=True))
-    print(page(runs))
+        say = partial(print, flush=True)
+        runs = compare(servers, arguments.rounds, arguments.scale, say)
+        beyond = list(parts(servers, min(3, arguments.rounds), say)) if arguments.all else []
+    text = page(runs, [part.text for part in beyond])
+    print(text)
     if arguments.docs:
-        write(runs, ROOT / "docs" / "performance.md")
+        (ROOT / "docs" / "performance.md").write_text(text)
     if arguments.json is not None:
-        write_json(measures(runs), arguments.json)
+        write_json([*measures(runs), *(row for part in beyond for row in part.measures)], arguments.json)
     return 0
 
 
@@ -41,6 +46,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the records; figures count only with 1")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--servers", help="brokers to use; by default Apache Kafka is started")
+    parser.add_argument("--all", action="store_true", help="more workers, latency, scale and replays, too")
     parser.add_argument("--docs", action="store_true", help="write docs/performance.md")
     return parser.parse_args()
 

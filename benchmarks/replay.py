@@ -126,6 +126,15 @@ def measures(found: list[Played]) -> list[Measure]:
     return rows
 
 
+def table(found: list[Played]) -> str:
+    """Return the figures as Markdown."""
+    lines = ["| format | records/s | over real time | a million records take |", "|---|---|---|---|"]
+    for one in found:
+        size = f"{one.size_mib / one.records * 1e6:,.0f} MiB"
+        lines.append(f"| {one.kind} | {one.records_per_second:,.0f} | {one.times_real_time:,.0f} times | {size} |")
+    return "\n".join(lines) + "\n"
+
+
 def _files(archive: Archive) -> Iterator[Path]:
     yield from (archive.folder / file.path for file in archive.manifest.files)
 

@@ -136,12 +136,22 @@ def main() -> int:
     with ExitStack() as stack:
         servers = arguments.servers or stack.enter_context(ApacheKafka(heap="1g")).bootstrap_servers
         fill(servers, SINGLE, RECORDS)
-        rounds = [{n: measure(servers, n) for n in arguments.workers} for _ in range(arguments.rounds)]
-    found = {n: median(one[n] for one in rounds) for n in arguments.workers}
+        found = rates(servers, arguments.workers, arguments.rounds)
     print(table(found))
     if arguments.json is not None:
-        write_json([Measure(f"{n} workers", rate, "records/s") for n, rate in found.items()], arguments.json)
+        write_json(measures(found), arguments.json)
     return 0
+
+
+def rates(servers: str, workers: Sequence[int], rounds: int) -> dict[int, float]:
+    """Return records a second for each number of workers: the medians of some rounds, all numbers in turn."""
+    found = [{n: measure(servers, n) for n in workers} for _ in range(rounds)]
+    return {n: median(one[n] for one in found) for n in workers}
+
+
+def measures(found: dict[int, float]) -> list[Measure]:
+    """Return the figures."""
+    return [Measure(f"{n} workers", rate, "records/s") for n, rate in found.items()]
 
 
 def table(found: dict[int, float]) -> str:

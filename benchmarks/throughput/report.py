@@ -14,7 +14,7 @@ from benchmarks.throughput.engines import BARE, ENGINES, REFLEXARC, Job
 from benchmarks.throughput.records import BLOCK, SERIES, SINGLE
 
 _HEAD = """\
-# Throughput
+# Throughput, latency, scale
 
 Written by `make bench` on {today}: {machine}, with Apache Kafka 4 on the same machine, {rounds} rounds, medians.
 Every engine is one process; rounds go through all engines in turn. A record is one sample of about 190 bytes of one
@@ -46,18 +46,15 @@ each write of which is a record to Kafka; Quix Streams writes no changelog and B
 ReflexArc publishes signals and watermarks, commits offsets and saves its state to Kafka all the while. All engines on
 librdkafka run with `fetch.queue.backoff.ms=5`: with the default of 1000 a consumer whose queue was full once waits a
 second, which made the bare one eight times slower. The bare consumer commits nothing and keeps nothing: it is the limit
-of what Python can read.
+of what Python can read and parse record by record. ReflexArc comes near it, or beyond, because it parses a series
+once: from then on its records are found by their bytes, and their two numbers read, in a compiled loop beside Python's
+lock (`streams/decoding/skeletons.py`). Compiling takes seconds, once in a worker's life; like every engine's start it
+is not timed.
 """
 
 
-def write(runs: Runs, path: Path) -> None:
-    """Write the page."""
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(page(runs))
-
-
-def page(runs: Runs) -> str:
-    """Return the page."""
+def page(runs: Runs, beyond: Sequence[str] = ()) -> str:
+    """Return the page; `beyond` are sections about other things than throughput."""
     rounds = len(runs[Key(REFLEXARC, "windows", SINGLE)])
     head = _HEAD.format(
         today=date.today().isoformat(),  # noqa: DTZ011  # the day on which someone ran it
@@ -69,7 +66,7 @@ def page(runs: Runs) -> str:
     )
     tables = [_goals(runs), *(_table(runs, job) for job in JOBS), _samples(runs)]
     engines = "\n".join(f"| {engine.name} | {engine.what} |" for engine in ENGINES)
-    return "\n".join([head, *tables, _NOTES.format(engines=engines)])
+    return "\n".join([head, *tables, _NOTES.format(engines=engines), *beyond])
 
 
 def machine() -> str:
@@ -87,7 +84,7 @@ def _processor() -> str:
 
 
 def _versions() -> str:
-    ours = ("faust-streaming", "aiokafka", "confluent-kafka", "msgspec", "orjson", "numpy", "uvloop")
+    ours = ("faust-streaming", "aiokafka", "confluent-kafka", "msgspec", "orjson", "numpy", "numba", "uvloop")
     return (
         "Versions: " + ", ".join(f"{name} {version(name)}" for name in ours) + "; peers as in requirements/peers.lock."
     )

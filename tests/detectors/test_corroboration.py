@@ -10,8 +10,8 @@ from tests.detectors.test_severity import signal
 LONE = 30 * NANOS
 
 
-def by(said: str | None, at: int = 1, **more: object) -> Signal:
-    return signal("latency", at=at, support=said, **more)
+def by(said: str | None, at: int = 1, kind: str = "metric") -> Signal:
+    return signal("latency", at=at, support=said, kind=kind)
 
 
 def test_each_kind_beyond_the_first_halves_the_wait() -> None:
