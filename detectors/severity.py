@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
-from typing import get_args
+from typing import Protocol, get_args
 
+from schemas.envelope import NANOS, Entity
 from schemas.raw import Severity
 from schemas.signal import Signal
 
@@ -24,6 +26,13 @@ WIDE = 5
 MANY_SERVICES = 3
 
 
+class Window(Protocol):
+    """Times at which something holds, at some services."""
+
+    def covers(self, target: Entity, now: datetime) -> bool:
+        """Whether it holds there and then; `now` has its zone."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What the people who run the services say about them. Patterns are shell-style; scopes are environment/service."""
@@ -32,6 +41,8 @@ class Context:
     minor: tuple[str, ...] = ()
     rehearsal: tuple[str, ...] = REHEARSAL
     wide: int = WIDE
+    maintenance: tuple[Window, ...] = ()
+    quiet_hours: tuple[Window, ...] = ()
 
 
 def assess(
@@ -39,8 +50,11 @@ def assess(
     signals: Sequence[Signal],
     changes: Sequence[Signal],
     context: Context,
+    began_unix_nano: int | None = None,
 ) -> tuple[Severity, tuple[str, ...]]:
     """Return the severity of an incident and what it was raised or lowered for.
+
+    The time of day counts as of when it began: an incident does not become another as a window opens or closes.
 
     >>> assess("staging/shop", (), (), Context())
     ('low', ('medium: something is abnormal', 'lowered: staging is no production'))
@@ -61,6 +75,8 @@ def assess(
         level, why = level - 1, [*why, f"lowered: {environment} is no production"]
     if all(_matches(one, context.minor) for one in scopes):
         level, why = level - 1, [*why, f"lowered: {scope} is minor"]
+    if began_unix_nano is not None and (what := _window(scope, began_unix_nano, context)):
+        level, why = level - 1, [*why, f"lowered: it began in {what}"]
     if running := _running(changes):
         why = [*why, f"while {running} was under way"]
     return LADDER[min(max(level, 0), len(LADDER) - 1)], tuple(why)
@@ -75,6 +91,14 @@ def _said(signals: Sequence[Signal]) -> tuple[int, list[str]]:
     found += [(LADDER.index(said), f"alert {name} says so") for name, said in alerts if said in LADDER]
     level, because = max(found, key=lambda pair: pair[0])
     return level, [f"{LADDER[level]}: {because}"]
+
+
+def _window(scope: str, began_unix_nano: int, context: Context) -> str:
+    """Name the window that something began in; empty where it is none."""
+    environment, _, service = scope.partition("/")
+    here, then = Entity(environment=environment, service=service), datetime.fromtimestamp(began_unix_nano / NANOS, UTC)
+    named = (("a maintenance window", context.maintenance), ("quiet hours", context.quiet_hours))
+    return next((what for what, windows in named if any(one.covers(here, then) for one in windows)), "")
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:

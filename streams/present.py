@@ -20,6 +20,9 @@ from streams.cases import Case
 
 ID_LENGTH = 8
 WIDE = 200
+MINUTE_SECONDS = 60
+# Signals of which each has a line: with what else there is to say, they fit a screen.
+MAX_SIGNALS = 12
 _VERDICT_STYLES = {"act": "bold green", "ask": "bold yellow", "escalate": "bold red"}
 _GOOD = {Result.VERIFIED: "bold green"}
 
@@ -69,23 +72,62 @@ def status(incident: Incident) -> str:
 
 
 def explanation(case: Case) -> RenderableType:
-    """Everything about one incident on one screen: what was seen, why it was called that, what was done about it."""
+    """Everything about one incident on one screen: how it is now, why, and what happened."""
     incident, found = case.incident, case.incident.classification
     head = Text.assemble((incident.title, "bold"), f"\n{incident.id}  {status(incident)}, severity {incident.severity}")
     why = [
         f"class {found.label}, confidence {found.confidence:.2f}, credibility {found.credibility:.2f} ({found.basis})"
     ]
-    why += [f"severity {incident.severity}: {'; '.join(incident.severity_because)}"] * bool(incident.severity_because)
+    why += [f"severity because {'; '.join(incident.severity_because)}"] * bool(incident.severity_because)
     why += [f"what speaks for it: {', '.join(incident.support)}"] * bool(incident.support)
-    if incident.recurrence_of is not None:
-        why.append(f"came back ({incident.recurrence} in a row): before, it was {incident.recurrence_of[:ID_LENGTH]}")
-    if incident.split_from is not None:
-        why.append(f"its signals outlasted the cause that they were held for: {incident.split_from[:ID_LENGTH]}")
-    why += [f"felt by {', '.join(incident.services[1:])}"] * (len(incident.services) > 1)
     why += [f"rule {hit.rule}: {'; '.join(hit.because)}" for hit in found.rules]
     why += [f"cause {cause.score:.0%} {cause.entity} {cause.what}: {cause.because}" for cause in incident.root_causes]
     why += _resemblance(case)
-    return Group(head, Text(), _lines("Why", why), Text(), _timeline(case))
+    return Group(head, _lines("Now", _now(case)), Text(), _lines("Why", why), Text(), _timeline(case))
+
+
+def _now(case: Case) -> list[str]:
+    """Tell what a person needs first: since when, who feels it, who looks after it, what is done and what is asked."""
+    incident = case.incident
+    ended = incident.resolved_unix_nano
+    lasted = f", lasted {_span(ended - incident.onset_unix_nano)}" if ended is not None else ""
+    opened = _span(incident.opened_unix_nano - incident.onset_unix_nano)
+    told = [f"began {moment(incident.onset_unix_nano)} UTC, opened {opened} later{lasted}"]
+    felt = [*incident.services_because, *incident.services[1:]][: max(0, len(incident.services) - 1)]
+    told += [f"felt by {len(felt)} other{'s' * (len(felt) > 1)}: {'; '.join(felt[:4])}"] * bool(felt)
+    told += [f"acknowledged by {', '.join(incident.acknowledged_by)}"] * bool(incident.acknowledged_by)
+    muted = sorted({signal.name for signal in incident.signals if signal.muted})
+    told += [f"silenced or inhibited, so of no weight: {', '.join(muted[:4])}"] * bool(muted)
+    if incident.recurrence_of is not None:
+        told.append(f"came back ({incident.recurrence} in a row): before, it was {incident.recurrence_of[:ID_LENGTH]}")
+    if incident.split_from is not None:
+        told.append(f"its signals outlasted the cause that they were held for: {incident.split_from[:ID_LENGTH]}")
+    return [*told, *_done(case)]
+
+
+def _done(case: Case) -> Iterator[str]:
+    """Tell the last decision, what stood in its way, and what came of it."""
+    if not case.decisions:
+        yield "nothing decided yet"
+        return
+    decision: Decision = list(case.decisions.values())[-1].record
+    yield f"decided: {decision.verdict}{f' {decision.playbook}' if decision.playbook else ''}. {decision.reason}"
+    failed = [f"{check.name} ({check.detail})" for check in decision.checks if not check.passed]
+    if failed and decision.verdict != "act" and case.incident.status == "open":
+        yield f"in the way: {'; '.join(failed[:4])}"
+    if decision.verdict == "ask":
+        answered = decision.id[:ID_LENGTH]
+        yield f"waits for you: `reflexarc approve {answered}` or `reflexarc reject {answered}`"
+    for seen in list(case.outcomes.values())[-1:]:
+        yield f"came of it: {seen.record.playbook} {seen.record.step} {seen.record.result}. {seen.record.reason}"
+
+
+def _span(nanos: int) -> str:
+    seconds = nanos / NANOS
+    if seconds < MINUTE_SECONDS:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), MINUTE_SECONDS)
+    return f"{minutes} min {rest} s"
 
 
 def _resemblance(case: Case) -> Iterator[str]:
@@ -138,13 +180,34 @@ def _timeline(case: Case) -> Table:
 
 
 def _moments(case: Case) -> Iterator[tuple[int, Text]]:
-    for signal in case.incident.signals:
+    signals = case.incident.signals
+    for signal in signals[:MAX_SIGNALS]:
         yield signal.time_unix_nano, describe(signal)
-    for kind in (case.revisions, case.decisions, case.commands, case.outcomes, case.controls):
+    if len(signals) > MAX_SIGNALS:
+        more = len(signals) - MAX_SIGNALS
+        yield (
+            signals[-1].time_unix_nano,
+            Text(f"{more} more signals that it carries, the last of them now, are not shown"),
+        )
+    yield from _turns(case)
+    for kind in (case.decisions, case.commands, case.outcomes, case.controls):
         for seen in kind.values():
             yield seen.published_unix_nano, describe(seen.record)
     for seen in case.outcomes.values():
         yield from _steps(seen.record)
+
+
+def _turns(case: Case) -> Iterator[tuple[int, Text]]:
+    """Revisions that say more than how many signals fire: that is what their lines are for."""
+    before: tuple[object, ...] = ()
+    for number in sorted(case.revisions):
+        one: Incident = case.revisions[number].record
+        now = one.status, one.severity, one.classification.label, one.services, bool(one.active_subjects)
+        if now != before:
+            what = f"incident {status(one)}: {one.classification.label.replace('_', ' ')}, severity {one.severity}"
+            felt = f", felt by {', '.join(one.services[1:])}" if len(one.services) > 1 else ""
+            yield case.revisions[number].published_unix_nano, Text(what + felt)
+        before = now
 
 
 def _steps(outcome: Outcome) -> Iterator[tuple[int, Text]]:

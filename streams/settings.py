@@ -24,6 +24,7 @@ from pydantic_settings import (
 
 from actions.connectors.settings import ConnectorsSettings
 from actions.forensics import ForensicsSettings
+from actions.rails import MaintenanceWindow
 from actions.settings import PolicySettings
 from detectors.severity import REHEARSAL, WIDE
 from learning.registry import CONFIDENCE_CALIBRATION, DETECTION_THRESHOLDS, POLICY_THRESHOLDS, live_file, read
@@ -179,6 +180,8 @@ class CorrelateSettings(Group):
     """What begins in a service within this long after the incident of one that it depends on is an effect of that."""
     split_after_seconds: Seconds = 60
     """Effects that outlast their cause by this long are an incident of their own."""
+    alert_lag_seconds: Annotated[float, Field(ge=0)] = 300
+    """How late other systems tell that an alert is over: so much longer may effects that are alerts alone last."""
     learn_links: bool = True
     """Join services of which no call is known when their troubles coincide more often than chance would have it."""
     inhibit: tuple[InhibitSettings, ...] = ()
@@ -205,6 +208,8 @@ class CorrelateSettings(Group):
     """Patterns of environment/service whose incidents are a step less severe."""
     rehearsal_environments: tuple[str, ...] = REHEARSAL
     """Patterns of environments that are no production: a step less severe."""
+    quiet_hours: tuple[MaintenanceWindow, ...] = ()
+    """When little depends on services: what begins then is a step less severe, as in `policy.rails.maintenance`."""
     wide_instances: Annotated[int, Field(ge=2)] = WIDE
     """So many abnormal instances of a service make an incident a step more severe."""
 

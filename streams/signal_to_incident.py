@@ -12,7 +12,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from detectors.inhibition import Rule, matcher
-from detectors.severity import Context
+from detectors.severity import Context, Window
 from detectors.topology import Calls, parse
 from schemas.envelope import NANOS
 from schemas.errors import ConfigurationError
@@ -109,7 +109,11 @@ def maker(course: Course, clock: Callable[[], float] = monotonic) -> Callable[[i
     def rules(time_unix_nano: int) -> CorrelateRules:
         now = course.at(time_unix_nano)
         key = now.models("correlate")
-        return made[key] if key in made else made.setdefault(key, rules_of(now.settings.correlate, key))
+        return (
+            made[key]
+            if key in made
+            else made.setdefault(key, rules_of(now.settings.correlate, key, now.settings.policy.rails.maintenance))
+        )
 
     def make(partition: int, state: bytes | None) -> Correlate:
         return Correlate(rules, partition, max_hold_seconds=hold, clock=clock, calls=calls, state=state)
@@ -134,7 +138,9 @@ def calls_of(settings: CorrelateSettings) -> Calls:
     return parse(text, str(path))
 
 
-def rules_of(settings: CorrelateSettings, models: tuple[str, ...] = ()) -> CorrelateRules:
+def rules_of(
+    settings: CorrelateSettings, models: tuple[str, ...] = (), maintenance: tuple[Window, ...] = ()
+) -> CorrelateRules:
     """Return the settings as the kernel has them; `models` set some of them.
 
     Raises:
@@ -151,6 +157,7 @@ def rules_of(settings: CorrelateSettings, models: tuple[str, ...] = ()) -> Corre
         recurrence_window=int(settings.recurrence_seconds * NANOS),
         join_window=int(settings.join_within_seconds * NANOS),
         split_after=int(settings.split_after_seconds * NANOS),
+        alert_lag=int(settings.alert_lag_seconds * NANOS),
         learn_links=settings.learn_links,
         inhibit=tuple(_rule(one) for one in settings.inhibit),
         doubted=frozenset(settings.doubted),
@@ -161,6 +168,8 @@ def rules_of(settings: CorrelateSettings, models: tuple[str, ...] = ()) -> Corre
             minor=settings.minor_services,
             rehearsal=settings.rehearsal_environments,
             wide=settings.wide_instances,
+            maintenance=maintenance,
+            quiet_hours=settings.quiet_hours,
         ),
     )
 

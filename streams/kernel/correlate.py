@@ -50,6 +50,7 @@ from streams.kernel.grouping import (
     parted,
     revision,
     says_the_same,
+    splits_at,
     with_change,
     with_inhibition,
     with_member,
@@ -267,7 +268,7 @@ class Correlator:
         scope, alone = self._split(name, scope, now)
         scope = self._open_or_revise(name, scope, now) if scope.loud else self._calm(name, scope, now)
         if scope.alone_since is not None and scope.due is not None:
-            scope = scope.model_copy(update={"due": min(scope.due, scope.alone_since + self.rules.split_after)})
+            scope = scope.model_copy(update={"due": min(scope.due, splits_at(scope, scope.alone_since, self.rules))})
         before = self._scopes.get(name)
         self._put(name, scope)
         revisions: list[Incident] = []
@@ -369,7 +370,7 @@ class Correlator:
         if scope.fires(name) or not scope.loud:
             return scope.model_copy(update={"alone_since": None}), ()
         since = now if scope.alone_since is None else scope.alone_since
-        if now < since + self.rules.split_after:
+        if now < splits_at(scope, since, self.rules):
             return scope.model_copy(update={"alone_since": since}), ()
         for member in scope.members:
             self._put(member, parted(scope, member, self._scopes[member], scope.incident.id))

@@ -41,6 +41,7 @@ class CorrelateRules:
     recurrence_window: int = 3600 * NANOS
     join_window: int = 600 * NANOS
     split_after: int = 60 * NANOS
+    alert_lag: int = 300 * NANOS
     doubted: frozenset[str] = frozenset()
     """Scope and name of what mostly raises false alarms: `environment/service:name`."""
     rule_records: Mapping[str, RuleRecord] = field(default_factory=dict)
@@ -207,6 +208,15 @@ def departed(lead: Scope, name: str, trouble: Sequence[Signal]) -> Scope:
     )
 
 
+def splits_at(scope: Scope, since: int, rules: CorrelateRules) -> int:
+    """Event time at which what only members fire since `since` is no effect any more.
+
+    What is measured here clears by itself. Of an alert another system tells the end, and it takes its time.
+    """
+    alerts_alone = all(signal.kind == "alert" for signal in scope.loud)
+    return since + rules.split_after + (rules.alert_lag if alerts_alone else 0)
+
+
 def onset(scope: Scope) -> int:
     """Event time of the first abnormal evidence."""
     if scope.incident is not None:
@@ -249,7 +259,7 @@ def revision(name: str, scope: Scope, now: int, rules: CorrelateRules, ties: Tie
     # Counted from the onset, not from now: a cause does not cease to be one because its effects last.
     changes = [c for c in scope.changes if c.onset_unix_nano >= began - rules.change_window]
     classification = classify(own, changes, rules.rule_records)
-    severity, because = assess(name, loud, changes, rules.context)
+    severity, because = assess(name, loud, changes, rules.context, began)
     former = _recurs(scope.former, own, began, rules)
     others = dict.fromkeys(signal.entity.service for signal in loud)
     return Incident(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
 from detectors.severity import Context, assess
@@ -80,3 +82,21 @@ def test_a_change_under_way_is_told_until_it_has_ended() -> None:
     ended = signal("deployment.finished", kind="change", state="noted", at=20)
     assert assess("prod/shop", [SLOW], [began], CONTEXT)[1][-1] == "while a deployment was under way"
     assert assess("prod/shop", [SLOW], [began, ended], CONTEXT)[1] == ("medium: something is abnormal",)
+
+
+class _Always:
+    def covers(self, target: Entity, now: datetime) -> bool:
+        return (target.scope, now.isoformat()) == ("prod/shop", "1970-01-01T00:00:01+00:00")
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        (Context(maintenance=(_Always(),), quiet_hours=(_Always(),)), "lowered: it began in a maintenance window"),
+        (Context(quiet_hours=(_Always(),)), "lowered: it began in quiet hours"),
+    ],
+)
+def test_what_begins_while_little_depends_on_it_is_less_severe(context: Context, said: str) -> None:
+    assert assess("prod/shop", [SLOW], (), context, NANOS) == ("low", ("medium: something is abnormal", said))
+    assert assess("prod/shop", [SLOW], (), context, 2 * NANOS)[0] == "medium"
+    assert assess("prod/docs", [SLOW], (), context, NANOS)[0] == "medium"

@@ -166,6 +166,16 @@ def test_what_outlasts_the_cause_is_split_off() -> None:
     assert cause.resolved_unix_nano == at(95)
 
 
+def test_the_end_of_an_alert_may_be_told_late() -> None:
+    effect = [
+        s.model_copy(update={"kind": "alert"}) for s in (*trouble(15, "checkout"), *trouble(300, "checkout", "cleared"))
+    ]
+    records = [*trouble(10, "orders-db"), *effect[:2], *trouble(30, "orders-db", "cleared"), *effect[2:]]
+    assert last(play(records, 400)).keys() == {"orders-db@10"}
+    found = last(play(records[:-2], 600))
+    assert found.keys() == {"orders-db@10", "checkout@390"}, "but not for ever"
+
+
 def test_a_cause_that_comes_back_in_time_keeps_its_effects() -> None:
     records = [
         *trouble(10, "orders-db"),

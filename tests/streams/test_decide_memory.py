@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 
 from detectors.classify import classify
 from schemas.incident import Classification, Incident
+from schemas.raw import Severity
 from schemas.topics import CONTROLS, INCIDENTS
 from streams.cases import TOPICS, fold
 from streams.incident_to_decision import Decide
@@ -21,6 +22,7 @@ from tests.streams.arc import batch
 from tests.streams.test_decide import control, decide, emitted, revision, take
 
 UNKNOWN = Classification(basis="no rule held")
+HOW: tuple[Severity, ...] = ("medium", "medium", "high", "high")
 SYMPTOMS, CHANGES = [symptom(LATENCY), symptom(ERRORS)], [rollout(5.0)]
 
 
@@ -114,6 +116,38 @@ def test_it_is_explained_on_one_screen() -> None:
     assert "it may be: deployment_regression, network_fault" in told
     assert "rule rollout-before-symptoms" in told
     assert "without deployment.finished it would be " in told
+    assert "decided: " in told.split("Why")[0]
+    assert len(told.splitlines()) < 40
+
+
+def test_the_screen_begins_with_what_a_person_needs_first() -> None:
+    many = [symptom(LATENCY, at=float(n), instance=f"i-{n}") for n in range(30)]
+    held = symptom(ERRORS).model_copy(update={"suppressed_by": ("silence of anna",)})
+    about = incident(
+        id="now",
+        signals=(*CHANGES, *many, held),
+        services=("checkout", "shop"),
+        services_because=("shop depends on checkout, 1 call away",),
+        acknowledged_by=("Anna",),
+    )
+    topics = {topic.name: topic for topic in TOPICS}
+    revisions = [about.model_copy(update={"revision": number, "severity": how}) for number, how in enumerate(HOW, 1)]
+    seen = [
+        Seen(topic=topics["incidents"], partition=0, offset=at, published_unix_nano=T0 + at, record=one)
+        for at, one in enumerate(revisions)
+    ]
+    told = _text(explanation(fold(seen).find("now")))
+    now, _, rest = told.partition("Why")
+    for said in (
+        "opened ",
+        "felt by 1 other: shop depends on checkout",
+        "acknowledged by Anna",
+        ERRORS,
+        "nothing decided",
+    ):
+        assert said in now, said
+    assert rest.count("incident open") == 2, "a revision that says nothing new has no line"
+    assert "more signals that it carries" in rest
     assert len(told.splitlines()) < 40
 
 
