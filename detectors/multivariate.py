@@ -14,12 +14,15 @@ winsorising) so that a fault moves it slowly.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.bank_rows import assign, freeze_rows, grown, thaw_rows
+from detectors.base import RELATIVE_ROUNDING, Contribution, Detector
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -42,8 +45,6 @@ RANGE_FLOOR = 0.01
 MAX_DEVIATION_WITHOUT_SPREAD = 10.0
 # A deviation teaches the level no more than ten spreads.
 WINSOR = 10.0
-# Below a billionth of its size a difference is rounding.
-RELATIVE_ROUNDING = 1e-9
 # What lasts is worth more than a blip: energies are smoothed with a half-life of two looks.
 SMOOTH = 1.0 - 0.5**0.5
 # Fewer metrics than this are no vector: their own detectors say all there is to say.
@@ -246,3 +247,46 @@ class EntityDetector:
         thaw_rows(made._metrics, metrics)
         thaw_rows(made._entities, entities)
         return made
+
+
+class Entity(Detector):
+    """One entity under the protocol of all detectors: a row is its metrics at a tick, judged as if it came next.
+
+    >>> rng = np.random.default_rng(0)
+    >>> detector = Entity().fit(rng.normal(size=(300, 4)))
+    >>> calm, odd = detector.score(np.array([[0.0, 0.0, 0.0, 0.0], [0.0, 9.0, 0.0, 0.0]]))
+    >>> bool(odd > 2 * calm), detector.explain(1)[0].name
+    (True, 'column 1')
+    """
+
+    paper = "Gardner, Exponential smoothing: the state of the art - part II, Int. J. Forecasting 22, 2006"
+    warm_rows = WARM_LOOKS
+
+    def _fit(self, history: Floats) -> None:
+        detector = EntityDetector()
+        columns = np.arange(history.shape[1])
+        detector.admit(columns, np.zeros(len(columns), np.int64))
+        for row in history:
+            here = np.flatnonzero(np.isfinite(row))
+            detector.learn(here, row[here], detector.step(here, row[here]))
+        detector.fit(np.flatnonzero(np.isfinite(history).any(axis=0)))
+        self._state = detector.freeze()
+
+    def _next(self, row: Floats) -> tuple[Ints, Energy]:
+        here = np.flatnonzero(np.isfinite(row))
+        return here, EntityDetector.thaw(*self._state).step(here, row[here])
+
+    def _score(self, rows: Floats) -> Floats:
+        found = [self._next(row)[1].smooth for row in rows]
+        return np.array([energy[0] if len(energy) else np.nan for energy in found])
+
+    def _explain(self, row: Floats) -> Sequence[Contribution]:
+        here, found = self._next(row[0])
+        far = np.sqrt(found.power)
+        return [Contribution(f"column {c}", float(w)) for c, w in zip(here, far, strict=True) if np.isfinite(w)]
+
+    def _freeze(self) -> bytes:
+        return msgspec.msgpack.encode(self._state)
+
+    def _thaw(self, state: bytes) -> None:
+        self._state = msgspec.msgpack.decode(state, type=tuple[bytes, bytes, bytes])

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors import evidence
-from detectors.bank import CALM_DECADES, DAY_NANOS, BankSettings, Change, Thresholds, Verdict
+from detectors.bank import CALM_DECADES, DAY_NANOS, BankSettings, Change, Verdict
 from detectors.bank_columns import LARGEST, RELATIVE_SCALE_FLOOR
 from detectors.bank_rows import assign, freeze_rows, grown, thaw_rows
 from detectors.standing import Standing
@@ -125,8 +125,9 @@ def _short(group: Ints) -> NDArray[Any]:
 class PeerWatch:
     """All series of a partition, against their siblings in it."""
 
-    def __init__(self, settings: BankSettings) -> None:
+    def __init__(self, settings: BankSettings, false_signals_per_day: float = 1.0) -> None:
         self._settings = settings
+        self._allowed = false_signals_per_day
         self.group: Ints = np.zeros(0, np.int64)
         """`[rows]` which series are siblings; -1: none's."""
         self._standing, self._state = Standing(), _State(0)
@@ -161,8 +162,7 @@ class PeerWatch:
             state[:, _HEIGHT],
             evidence.calibrate(raw, state[:, _LOOKS], state[:, _ENTERED], state[:, _EXCESS]),
         )
-        thresholds = self._settings.thresholds_at((tick + 1) * self._settings.tick_nanos)
-        level = self._level(state, tick, thresholds)
+        level = self._level(state, tick)
         threshold = evidence.threshold_of(level)
         state[:, _HEIGHT] = height
         calm = (height < threshold / 2.0) & ~self._standing.firing[rows]
@@ -172,11 +172,9 @@ class PeerWatch:
         self._standing.suspect(rows, times, height > 0)
         patience = self._settings.adapt_ticks
         changes = self._standing.change(rows, tick, fires=fires, calm=raw < CALM_DECADES, adapt_ticks=patience)
-        yield from self._verdicts(
-            changes, rows, values, found, level=level, tick=tick, sample=sample, models=thresholds.models
-        )
+        yield from self._verdicts(changes, rows, values, found, level=level, tick=tick, sample=sample)
 
-    def _level(self, state: Floats, tick: int, thresholds: Thresholds) -> Floats:
+    def _level(self, state: Floats, tick: int) -> Floats:
         """Largest p-value to raise: every series with peers has the same part of what may be false in a day."""
         gap = np.where(state[:, _LAST] >= 0, tick - state[:, _LAST], 1.0)
         interval = state[:, _INTERVAL]
@@ -184,7 +182,7 @@ class PeerWatch:
         state[:, _LAST] = tick
         compared = max(len(state), int(np.count_nonzero(self._state.columns[:, _LAST] >= 0)))
         looks = compared * DAY_NANOS / (self._settings.tick_nanos * interval)
-        level: Floats = thresholds.false_signals_per_day / np.maximum(looks, 1.0)
+        level: Floats = self._allowed / np.maximum(looks, 1.0)
         return level
 
     def _verdicts(
@@ -197,7 +195,6 @@ class PeerWatch:
         level: Floats,
         tick: int,
         sample: int,
-        models: tuple[str, ...],
     ) -> Iterator[Verdict]:
         columns = self._state.columns
         end = (tick + 1) * self._settings.tick_nanos
@@ -217,7 +214,6 @@ class PeerWatch:
                 sample=sample,
                 by=BY,
                 peers=int(found.peers[at]),
-                models=models,
             )
             if change is not Change.FIRING:
                 columns[row, _HEIGHT] = 0.0

@@ -30,7 +30,8 @@ class WitnessSettings:
     max_entities: int = 20_000
     max_metrics: int = 256
     """Of one entity."""
-    entity_false_signals_per_day: float = 1.0
+    false_signals_per_day: float = 1.0
+    """Of all entities, and of all comparisons with peers."""
     objectives: tuple[Objective, ...] = ()
 
 
@@ -103,8 +104,8 @@ class Witnesses:
     def __init__(self, settings: WitnessSettings, bank: BankSettings, max_series: int) -> None:
         self._entity_numbers = _Numbers(settings.max_entities, settings.max_metrics)
         self._group_numbers = _Numbers(max_series, max_series)
-        self.entities = EntityWatch(bank, settings.entity_false_signals_per_day)
-        self.peers = PeerWatch(bank)
+        self.entities = EntityWatch(bank, settings.false_signals_per_day)
+        self.peers = PeerWatch(bank, settings.false_signals_per_day)
         self.objectives = ObjectiveWatch(bank, settings.objectives)
 
     def admit(self, places: Sequence[Place]) -> None:

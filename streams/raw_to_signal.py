@@ -55,7 +55,7 @@ def rules_of(course: Course, signal_partitions: int) -> DetectRules:
         witnesses=WitnessSettings(
             max_entities=settings.max_entities,
             max_metrics=settings.max_metrics_per_entity,
-            entity_false_signals_per_day=settings.entity_false_signals_per_day,
+            false_signals_per_day=settings.witness_false_signals_per_day,
             objectives=tuple(_objective(one) for one in settings.objectives),
         ),
         max_series=settings.max_series,

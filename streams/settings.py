@@ -148,8 +148,8 @@ class DetectSettings(Group):
     """Instances per raw partition judged as a whole; those beyond are judged by their series only."""
     max_metrics_per_entity: Annotated[int, Field(ge=3)] = 256
     """Metrics of an instance that are judged together; those beyond are judged alone."""
-    entity_false_signals_per_day: Annotated[float, Field(gt=0)] = 1.0
-    """How many false signals a day one partition's instances as a whole may raise together."""
+    witness_false_signals_per_day: Annotated[float, Field(gt=0)] = 1.0
+    """How many false signals a day one partition's instances as a whole may raise together; and as many its peers."""
     objectives: tuple[ObjectiveSettings, ...] = ()
     """What metrics may not exceed. The first whose patterns match a series counts."""
 

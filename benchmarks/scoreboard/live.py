@@ -107,6 +107,8 @@ class Raised:
     service: str
     onset: int
     time: int
+    detector: str = ""
+    """Of a signal: who says so."""
 
 
 @dataclass(slots=True)
@@ -178,7 +180,7 @@ class LivePartition:
         found, opened = Played(), set[str]()
         for record in self._records(telemetry):
             if isinstance(record, Signal) and record.state == "firing":
-                found.signals.append(Raised(record.entity.service, record.onset_unix_nano, record.time_unix_nano))
+                found.signals.append(_signal(record))
             for incident in self._correlate.take(record):
                 if incident.id not in opened:
                     opened.add(incident.id)
@@ -194,6 +196,10 @@ class LivePartition:
             for output in self._detect.take(RAW_METRICS, batch):
                 if isinstance(output, Emit) and isinstance(output.record, Signal | Progress):
                     yield output.record
+
+
+def _signal(signal: Signal) -> Raised:
+    return Raised(signal.entity.service, signal.onset_unix_nano, signal.time_unix_nano, signal.detector)
 
 
 def _incident(incident: Incident) -> Raised:

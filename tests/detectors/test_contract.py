@@ -68,7 +68,7 @@ def fitted() -> Fitted:
 
 def test_the_detectors_are_found() -> None:
     names = {kind.__name__ for kind in FOUND}
-    assert {"Hbos", "IForest", "Loda", "Knn", "Pca", "Univariate", "NovelValue", "UnlikeThisHour"} <= names
+    assert {"Entity", "Hbos", "IForest", "Loda", "Knn", "Pca", "Univariate", "NovelValue", "UnlikeThisHour"} <= names
 
 
 @EACH

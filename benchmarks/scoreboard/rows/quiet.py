@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 from benchmarks.measure import Measure, at_most
 from benchmarks.scoreboard import telemetry
-from benchmarks.scoreboard.live import LivePartition, Played, Tally, Telemetry, tally
+from benchmarks.scoreboard.live import LivePartition, Played, Raised, Tally, Telemetry, tally
 from benchmarks.scoreboard.row import Row, Run
+from detectors.entity_watch import BY as ENTITY
 from streams.settings import DetectSettings
 
 
@@ -23,6 +24,8 @@ class Outcome:
     name: str
     signals: Tally
     incidents: Tally
+    entities: Tally
+    """Those of the signals that are about instances as a whole."""
     early: int | None = None
     systems: int = 1
 
@@ -60,14 +63,19 @@ def _outcomes(run: Run) -> Iterator[Outcome]:
 
 
 def _judge(name: str, systems: Iterator[Telemetry] | Sequence[Telemetry], *, young: bool = False) -> Outcome:
-    signals, incidents, early, count = Tally(), Tally(), 0, 0
+    signals, incidents, entities, early, count = Tally(), Tally(), Tally(), 0, 0
     for system in systems:
         played = LivePartition().play(system)
         signals += tally(played.signals, system)
         incidents += tally(played.incidents, system)
+        entities += tally(_of_entities(played), system)
         early += _is_early(played, system)
         count += 1
-    return Outcome(name, signals, incidents, early if young else None, count)
+    return Outcome(name, signals, incidents, entities, early if young else None, count)
+
+
+def _of_entities(played: Played) -> list[Raised]:
+    return [one for one in played.signals if one.detector == ENTITY]
 
 
 def _is_early(played: Played, system: Telemetry) -> bool:
@@ -76,18 +84,20 @@ def _is_early(played: Played, system: Telemetry) -> bool:
 
 
 def _petshop(run: Run) -> Outcome:
-    signals, incidents, count = Tally(), Tally(), 0
+    signals, incidents, entities, count = Tally(), Tally(), Tally(), 0
     for calm, issues in telemetry.petshop(run.data / "petshop" / "common", run.folders("petshop")):
         partition = LivePartition()
         played = partition.play(calm)
         signals += tally(played.signals, calm)
         incidents += tally(played.incidents, calm)
+        entities += tally(_of_entities(played), calm)
         count += 1
         for issue in issues:
             later = partition.copy().play(issue)
             signals += tally(later.signals, issue)
             incidents += tally(later.incidents, issue)
-    return Outcome("petshop", signals, incidents, systems=count)
+            entities += tally(_of_entities(later), issue)
+    return Outcome("petshop", signals, incidents, entities, systems=count)
 
 
 def _measures(outcome: Outcome) -> Iterator[Measure]:
@@ -95,6 +105,9 @@ def _measures(outcome: Outcome) -> Iterator[Measure]:
     allowed = DetectSettings().false_signals_per_day
     yield at_most(f"{name}: false signals", signals.false_a_day, "per calm day", goal=allowed)
     yield Measure(f"{name}: false signals of all", signals.false, f"of {signals.true + signals.false}")
+    if outcome.entities.true + outcome.entities.false:
+        yield Measure(f"{name}: false signals of instances as a whole", outcome.entities.false_a_day, "per calm day")
+        yield Measure(f"{name}: faults found by them", outcome.entities.found, f"of {outcome.entities.faults}")
     yield Measure(f"{name}: false incidents", incidents.false_a_day, "per calm day")
     if signals.faults:
         yield Measure(f"{name}: faults with a signal", signals.found, f"of {signals.faults}")
