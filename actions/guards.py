@@ -49,7 +49,6 @@ class Guards:
         basis = f" approved by {command.approved_by}" if approved else " without an approval"
         connector = self.tools.connectors.get(name)
         can = "is configured" if connector is not None else "is not configured"
-        writes = connector is not None and connector.enabled
         return [
             _found("permitted", allowed, f"tier {command.tier}{basis} {'acts' if allowed else 'does not act'}"),
             _found(
@@ -58,11 +57,7 @@ class Guards:
                 "it states its revert" if command.revert else "it cannot be taken back, so a person must approve it",
             ),
             _found("connector_configured", connector is not None, f"connector {name} {can}"),
-            _found(
-                "connector_enabled",
-                writes,
-                f"connector {name} {'may write' if writes else 'is read-only; enable it in the settings to act'}",
-            ),
+            *([] if connector is None else [_enabled(name, connector)]),
         ]
 
     async def gate(self) -> list[Rail]:
@@ -172,6 +167,11 @@ class Guards:
         instances = select(before, wanted.pointer)
         healthy = sum(instance == wanted.healthy for instance in instances)
         return [redundancy_kept(healthy, len(instances), others, self.tools.limits)]
+
+
+def _enabled(name: str, connector: Connector) -> Rail:
+    can = "may write" if connector.enabled else "is read-only; enable it in the settings to act"
+    return _found("connector_enabled", connector.enabled, f"connector {name} {can}")
 
 
 def target_free(blocked: Blocked | None) -> Rail:

@@ -6,7 +6,7 @@ to take it back, what must hold of live state first, what must be better afterwa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
@@ -16,10 +16,10 @@ from actions.connectors.base import Params, validate_params
 from actions.connectors.registry import KINDS, kind_of
 from actions.templates import NAMES, render, values_for
 from schemas.action import ActionCommand, Operation, Precondition, Redundancy, Tier, Verification, action_id
-from schemas.envelope import NANOS, Entity
+from schemas.envelope import NANOS, AttributeValue, Entity
 from schemas.errors import PermanentError
 from schemas.incident import Incident
-from schemas.signal import SignalKind
+from schemas.signal import Signal, SignalKind
 
 Slug = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$", max_length=64)]
 
@@ -49,6 +49,29 @@ class Serves(Part):
 
     classes: Annotated[tuple[str, ...], Field(min_length=1)]
     signals: tuple[SignalCondition, ...] = ()
+
+
+class Sign(Part):
+    """A change that telemetry tells of, by which one sees that people did by themselves what a step does."""
+
+    name: str = "deployment.*"
+    """Pattern of the event's name."""
+    attributes: dict[str, AttributeValue] = Field(default_factory=dict)
+    """What its attributes must be."""
+    back_to: dict[str, str] = Field(default_factory=dict)
+    """Attributes that must be what another attribute of an earlier change was: the version that ran before."""
+
+    def shows(self, change: Signal, before: Iterable[Signal]) -> bool:
+        """Whether a change is such a one; `before` are those from before the proposal."""
+        of_it = change.attributes
+        if not fnmatchcase(change.name, self.name) or any(of_it.get(k) != v for k, v in self.attributes.items()):
+            return False
+        wanted = [(of_it.get(name), earlier) for name, earlier in self.back_to.items()]
+        earlier_ones = list(before)
+        return all(
+            value is not None and any(one.attributes.get(earlier) == value for one in earlier_ones)
+            for value, earlier in wanted
+        )
 
 
 class Call(Part):
@@ -112,6 +135,8 @@ class Step(Part):
     revert: Call | None = None
     verification: StepVerification
     risk: Risk
+    done_by_people: tuple[Sign, ...] = ()
+    """How telemetry shows that people did this by themselves; any of them. It counts for a proposal in shadow."""
     effect_seconds: Annotated[float, Field(gt=0)] | None = None
     """The step is taken back after this long, unless a person renews it: isolation must not outlive its reason."""
 

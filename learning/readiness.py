@@ -15,6 +15,7 @@ from actions.controls import Controls, Scope, as_people_said
 from actions.playbook import Playbook
 from actions.settings import PolicySettings
 from learning.history import Case
+from learning.observed import observed
 from schemas.action import Tier
 from schemas.envelope import Entity, Model
 
@@ -58,9 +59,9 @@ class Standing(Model):
     earned: Tier
     """Highest tier that the record justifies."""
     agreed: int
-    """Proposals in shadow that people approved, or whose class or playbook they named themselves."""
+    """Proposals in shadow that people approved, whose class or playbook they named, or that they did themselves."""
     disagreed: int
-    """Proposals in shadow that people rejected, or where they named another."""
+    """Proposals in shadow that people rejected, or where they named or did something else."""
     supported: Tier
     """Highest tier that the record or, up to `approve`, the agreement justifies: what a person may ratify."""
     next_tier: Tier | None
@@ -93,10 +94,8 @@ def readiness(
     """
     said = controls or Controls()
     known = {(one.environment, one.service, one.playbook): one for one in records}
-    everywhere = sorted(
-        {(environment, service) for environment, service, _ in {*known, *agreement(cases)}} | set(places)
-    )
-    agreed = agreement(cases)
+    agreed = agreement(cases, catalog)
+    everywhere = sorted({(environment, service) for environment, service, _ in {*known, *agreed}} | set(places))
     return tuple(
         _standing(
             playbook,
@@ -113,12 +112,15 @@ def readiness(
     )
 
 
-def agreement(cases: Iterable[Case]) -> dict[tuple[str, str, str], Agreement]:
-    """Count, by place and playbook, how often people agreed with the last proposal of an incident."""
+def agreement(cases: Iterable[Case], catalog: Catalog) -> dict[tuple[str, str, str], Agreement]:
+    """Count, by place and playbook, how often people agreed with the last proposal of an incident.
+
+    What they said comes first, then what they are seen to have done (`learning.observed`).
+    """
     counts: dict[tuple[str, str, str], Agreement] = {}
     for case in cases:
         proposals = [one for one in case.decisions if one.playbook and one.actions and one.verdict != "act"]
-        judged = case.judged(proposals[-1]) if proposals else None
+        judged = (case.judged(proposals[-1]) or observed(case, proposals[-1], catalog)) if proposals else None
         if judged is None:
             continue
         place = (proposals[-1].environment, proposals[-1].service, str(proposals[-1].playbook))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,7 +15,10 @@ from learning.readiness import Standing, readiness, runs_needed
 from schemas.action import Tier
 from schemas.control import Control, ControlKind
 from schemas.decision import Decision
-from tests.actions.builders import T0, decision, incident, shipped
+from schemas.outcome import Outcome
+from schemas.signal import Signal
+from tests.actions.builders import LATENCY, SERVICE, T0, command, decision, incident, seconds, shipped, signal
+from tests.streams.test_decide import outcome
 
 PLAYBOOK = "rollback-deployment"
 CONNECTORS = tuple({step.connector for playbook in shipped() for step in playbook.steps})
@@ -135,6 +139,58 @@ def test_shadow_proposals_are_counted_against_what_people_did() -> None:
         "approve"
     ), "agreement never justifies acting without a person"
     assert standing(record(13), PolicySettings()).supported == "autonomous"
+
+
+BAD, GOOD = {"service.version": "2", "service.version.previous": "1"}, {"service.version": "1"}
+
+
+def change(at: int, service: str = "checkout", **attributes: str) -> Signal:
+    about = SERVICE.model_copy(update={"service": service})
+    made = signal(f"change-{at}-{service}", "noted", at, kind="change", entity=about)
+    return made.model_copy(update={"attributes": {k.replace("_", "."): v for k, v in attributes.items()}})
+
+
+def mended(*changes: Signal, status: str = "resolved", outcomes: tuple[Outcome, ...] = (), **told: Any) -> Case:
+    """One that was proposed to be rolled back at `T0`, then again when it had calmed down, and was not acted on."""
+    rollout = change(T0 - seconds(30), **{name.replace(".", "_"): value for name, value in BAD.items()})
+    over = {"status": status, "resolved_unix_nano": T0 + seconds(90) if status == "resolved" else None, **told}
+    about = incident(signals=(rollout, signal(LATENCY), *changes), **over)
+    shadow = decision(incident(), settings=PolicySettings())
+    calm = decision(incident(active_subjects=(), updated_unix_nano=T0 + seconds(80)), settings=PolicySettings())
+    return Case(about, (shadow, calm), outcomes)
+
+
+OBSERVED: dict[str, tuple[Case, tuple[int, int]]] = {
+    "rolled back to what ran before": (mended(change(T0 + seconds(60), service_version="1")), (1, 0)),
+    "said to be a rollback": (mended(change(T0 + seconds(60), deployment_kind="rollback")), (1, 0)),
+    "another version": (mended(change(T0 + seconds(60), service_version="3")), (0, 1)),
+    "rolled back at last": (
+        mended(change(T0 + seconds(50), service_version="3"), change(T0 + seconds(60), service_version="1")),
+        (1, 0),
+    ),
+    "nothing was seen": (mended(), (0, 0)),
+    "elsewhere": (mended(change(T0 + seconds(60), service="payment", deployment_kind="rollback")), (0, 0)),
+    "before it was proposed": (mended(change(T0 - seconds(1), deployment_kind="rollback")), (0, 0)),
+    "not over": (mended(change(T0 + seconds(60), deployment_kind="rollback"), status="open"), (0, 0)),
+    "done by us": (
+        mended(change(T0 + seconds(60), deployment_kind="rollback"), outcomes=(outcome(command()),)),
+        (0, 0),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OBSERVED)
+def test_what_people_did_by_themselves_is_counted_as_telemetry_shows_it(name: str) -> None:
+    done, (agreed, disagreed) = OBSERVED[name]
+    found = standing(record(), PolicySettings(), cases=[done])
+    assert (found.agreed, found.disagreed) == (agreed, disagreed)
+
+
+def test_what_people_say_comes_before_what_they_are_seen_to_have_done() -> None:
+    done, _ = OBSERVED["another version"]
+    right = case(1, "true_positive").said
+    found = standing(record(), PolicySettings(), cases=[replace(done, said=right)])
+    assert (found.agreed, found.disagreed) == (1, 0)
 
 
 def test_a_place_where_only_proposals_were_made_is_listed() -> None:
