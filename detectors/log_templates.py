@@ -19,6 +19,8 @@ from enum import IntEnum
 
 import msgspec
 
+from detectors.log_parameters import quantity_of
+
 PARAMETER = "<*>"
 OTHER = "<other>"
 # Lines are compared by their beginnings: what is longer than this are dumps and payloads.
@@ -58,6 +60,8 @@ class Template(msgspec.Struct):
     band: int
     known_nanos: int  # for how long its service had been heard when it was first seen
     words: list[str]
+    quantity: int = -1
+    """Which word is a measured quantity (`detectors.log_parameters`); -1 where none is."""
 
 
 class _Service(msgspec.Struct):
@@ -120,7 +124,7 @@ class TemplateMiner:
         spelling = _DIGITS.sub("0", body[:MAX_CHARACTERS])
         known = index.spellings.get((band, spelling))
         if known is None:
-            known = self._match(index, band, _words(spelling), time_unix_nano)
+            known = self._match(index, band, _words(spelling), body, time_unix_nano)
             if len(index.spellings) >= MAX_SPELLINGS:
                 index.spellings.clear()
             index.spellings[band, spelling] = known
@@ -147,7 +151,7 @@ class TemplateMiner:
         self._services[scope] = index
         return index
 
-    def _match(self, index: _Index, band: Band, words: list[str], now: int) -> Template:
+    def _match(self, index: _Index, band: Band, words: list[str], body: str, now: int) -> Template:
         leaf = index.leaves.setdefault(_leaf(band, words), [])
         best = max(leaf, key=lambda template: _shared(template.words, words), default=None)
         if best is not None and _shared(best.words, words) >= ENOUGH * len(words):
@@ -161,6 +165,7 @@ class TemplateMiner:
         self._count += 1
         text = " ".join(words) or "<empty>"
         made = Template(self._count, text, band, max(0, now - service.since_unix_nano), words)
+        made.quantity = -1 if words == [OTHER] else quantity_of(body[:MAX_CHARACTERS])
         service.templates.append(made)
         leaf.append(made)
         # What was most like another template before may be most like this one now.

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from benchmarks.scoreboard.row import Run
 from detectors.sequences import SequenceNovelty
+from schemas.envelope import NANOS
+from streams.kernel.detect_sessions import MAX_EVENTS, SessionWatch
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -32,6 +34,8 @@ class Session:
 
     events: list[int]
     bad: bool
+    name: str = ""
+    """Of the block or instance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ def read_sessions(folders: Sequence[Path], file: str) -> list[Session]:
     """Sessions in their order in time."""
     lines = [line for folder in folders for line in gzip.decompress((folder / file).read_bytes()).splitlines()]
     rows = [orjson.loads(line) for line in lines]
-    return [Session(row["events"], bool(int(row["label"]))) for row in rows]
+    return [Session(row["events"], bool(int(row["label"])), str(row.get("block", row.get("id", "")))) for row in rows]
 
 
 def judge_sessions(run: Run, name: str, file: str) -> tuple[Judged, list[Session]]:
@@ -81,6 +85,28 @@ def judge_sessions(run: Run, name: str, file: str) -> tuple[Judged, list[Session
         taught, judged = [one for one in judged[:cut] if not one.bad], judged[cut:]
     novelty = SequenceNovelty().fit(one.events for one in taught)
     return Judged(novelty.score([one.events for one in judged]), np.array([one.bad for one in judged])), judged
+
+
+def judge_live(run: Run, name: str, file: str) -> Judged:
+    """Judge sessions by what judges them live, which is told no label and learns what it is given, bad ones too.
+
+    What teaches is another part, or the earlier half, as above; each session begins a second after the one before.
+    """
+    taught, judged = read_sessions(teacher(run, name), file), read_sessions(run.folders(name), file)
+    if not taught:
+        cut = _half_of_the_good(judged)
+        taught, judged = judged[:cut], judged[cut:]
+    watch = SessionWatch(NANOS // 2, lambda _, event: str(event))
+    scores = [_heard(watch, one, at) for at, one in enumerate((*taught, *judged))]
+    return Judged(np.array(scores[len(taught) :]), np.array([one.bad for one in judged]))
+
+
+def _heard(watch: SessionWatch, session: Session, second: int) -> float:
+    """Score of a session, when it was clear or at its end."""
+    now = (second + 1) * NANOS
+    at_once = [watch.hear("set", f"{second}", 0, event, now) for event in session.events[:MAX_EVENTS]]
+    ended = list(watch.pass_time(now + NANOS // 2))
+    return next(one.score for one in (*at_once, *ended) if one is not None)
 
 
 def _half_of_the_good(sessions: Sequence[Session]) -> int:

@@ -1,4 +1,4 @@
-"""Which series a log record counts for: the errors and warnings of its entity, its template or kind of event.
+"""Which series a log record counts for: errors and warnings of its entity, its template or event, what it measures.
 
 Called by `streams.kernel.detect_logs` for every record; the rows are those of its table and bank. A warning or error
 never heard of a service comes with as many zeros as the service was listened to without it, and so does a kind of
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from detectors.bank_columns import Kind
+from detectors.log_parameters import read_quantity
 from detectors.log_templates import ERROR_SEVERITY, WARN_SEVERITY, Band, Template, TemplateMiner
 from schemas.envelope import AttributeValue, Entity
 from streams.decoding.events import Resource
@@ -28,8 +29,10 @@ ERROR_COUNT = "log.error.count"
 WARNING_COUNT = "log.warning.count"
 RECORD_COUNT = "log.record.count"
 EVENT_COUNT = "log.event.count"
+QUANTITY = "log.quantity"
 SESSION_COUNT = "log.session.unusual.count"
 TEMPLATE = "log.template"
+WORD = "log.template.word"
 EVENT = "event.name"
 # Templates leave half of the rows to the entities, whose errors are counted whatever else is said.
 TEMPLATE_SHARE = 0.5
@@ -68,6 +71,7 @@ class LogRows:
         # Of each row that counts a template: for how many ticks its service was heard without it. 0 where that is no
         # evidence: milder than a warning.
         self.unheard = saved.unheard
+        self._gauges: set[int] = set()  # of the rows given out since the last `take_new`
 
     def freeze(self) -> bytes:
         """State to go on from."""
@@ -81,9 +85,15 @@ class LogRows:
     def take_new(self) -> tuple[NDArray[np.int64], NDArray[np.int8], NDArray[np.int64]]:
         """Rows given out since the last call: `[n]` each, its `Kind`, and the ticks that are known to be zero."""
         rows = self._table.take_new()
-        kinds = [Kind.MENTIONS if row in self.unheard else Kind.COUNT for row in rows]
+        kinds = [self._kind(row) for row in rows]
         zeros = [self.unheard.get(row, 0) for row in rows]
+        self._gauges.clear()
         return np.array(rows, np.int64), np.array(kinds, np.int8), np.array(zeros, np.int64)
+
+    def _kind(self, row: int) -> Kind:
+        if row in self._gauges:
+            return Kind.GAUGE
+        return Kind.MENTIONS if row in self.unheard else Kind.COUNT
 
     def count(self, log: LogRow, resource: Resource, at: int, found: list[Sample]) -> tuple[int, int, int]:
         """Append what the `at`-th record of a batch counts for.
@@ -110,6 +120,8 @@ class LogRows:
             row = self._admit(spelling, resource.entity, template, is_event=bool(log.event_name))
         if row >= 0:
             found.append(Sample(row, at, 1.0))
+            if template.quantity >= 0:
+                self._measure(log.body, resource, template, at, found)
         return errors, row, template.number
 
     def count_session(self, entity: Entity, at: int, now: int, found: list[Sample]) -> None:
@@ -129,6 +141,20 @@ class LogRows:
             self.unheard.setdefault(row, zeros)
         if row >= 0:
             found.append(Sample(row, at, 1.0))
+
+    def _measure(self, body: str, resource: Resource, template: Template, at: int, found: list[Sample]) -> None:
+        """Append the measured quantity in a line, as a gauge."""
+        value = read_quantity(body, template.quantity)
+        if value is None:
+            return
+        row = self._table.find(spelling := resource.spelling + b"\0%d\0quantity" % template.number, UNKNOWN)
+        if row == UNKNOWN and len(self._table) < self._room:
+            said: dict[str, AttributeValue] = {TEMPLATE: one_line(template.text), WORD: template.quantity + 1}
+            identity = _identity(resource.entity, QUANTITY, said)
+            row = self._table.admit(spelling, identity._replace(kind="gauge", temporality="unspecified", unit=""))
+            self._gauges.add(row)
+        if row >= 0:
+            found.append(Sample(row, at, value))
 
     def _admit(self, spelling: bytes, entity: Entity, template: Template, *, is_event: bool) -> int:
         if len(self._table) >= self._room:

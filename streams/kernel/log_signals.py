@@ -31,8 +31,9 @@ class Moment:
     @classmethod
     def of(cls, time: int, earliest: int, lateness: int, origin: Origin) -> Moment:
         """Place a signal: not before `earliest`, from where on nothing is promised to be complete yet."""
-        at = max(time, earliest)
-        return cls(at, max(at - lateness, earliest), origin)
+        # A clock may say that it is 1970: times are above zero.
+        at = max(time, earliest, 1)
+        return cls(at, max(at - lateness, earliest, 1), origin)
 
 
 def change(log: LogRow, entity: Entity, moment: Moment) -> Signal:

@@ -10,10 +10,12 @@ import numpy as np
 import orjson
 import pytest
 
+from benchmarks.scoreboard import intrusions
 from benchmarks.scoreboard.intrusions import judge_campaigns, judge_traces
 from benchmarks.scoreboard.row import Run
 from benchmarks.scoreboard.rows import logs
-from benchmarks.scoreboard.sessions import Judged, Session, ceiling, judge_sessions, widest_plateau
+from benchmarks.scoreboard.sessions import Judged, Session, ceiling, judge_live, judge_sessions, widest_plateau
+from streams.kernel import detect_processes
 
 GOOD, BAD = [1, 2, 3], [1, 9, 8, 7]
 
@@ -86,6 +88,28 @@ def test_campaigns_are_judged_by_each_other_whatever_the_payload_is_called(tmp_p
     for one in judged:
         assert one.scores[one.bad].min() > one.scores[~one.bad].max()
     np.testing.assert_allclose(judged[0].scores, judged[1].scores)
+
+
+def test_the_live_stage_tells_the_same_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="the scoreboard reads parquet with pyarrow")
+    from pyarrow import parquet  # noqa: PLC0415 - optional
+
+    # A hundred starts cannot make anything as rare as the bar asks for.
+    monkeypatch.setattr(detect_processes, "SUSPICIOUS", 3.0)
+    (tmp_path / "otrf/A").mkdir(parents=True)
+    rows = [*campaign("one", "x.exe"), *campaign("two", "invoice.exe")]
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "otrf/A/host_events.parquet")
+    for one in intrusions.judge_live(Run(tmp_path, "A")):
+        assert len(one.bad) == 102
+        assert one.scores.tolist() == one.bad.tolist()
+
+
+def test_sessions_are_judged_live_without_labels_and_learned_whatever_they_are(tmp_path: Path) -> None:
+    sessions(tmp_path / "hdfs_100k/A/sessions.jsonl.gz", bad=4)
+    sessions(tmp_path / "hdfs_100k/B/sessions.jsonl.gz", bad=3)
+    live = judge_live(Run(tmp_path, "B"), "hdfs_100k", "sessions.jsonl.gz")
+    assert live.scores.shape == (103,)
+    assert live.scores[live.bad].min() > 10 > live.scores[~live.bad].max()
 
 
 def traces(seed: int, families: dict[str, list[int]]) -> list[dict[str, object]]:

@@ -18,7 +18,7 @@ from streams.kernel.detect import DetectRules
 from streams.kernel.detect_logs import LogDetect
 from streams.kernel.detect_processes import TOLD_FOR
 from streams.kernel.detect_silence import NAME as SILENCE
-from streams.kernel.log_rows import EVENT, EVENT_COUNT, SESSION_COUNT, WARNING_COUNT
+from streams.kernel.log_rows import EVENT, EVENT_COUNT, QUANTITY, SESSION_COUNT, TEMPLATE, WARNING_COUNT, WORD
 from streams.kernel.log_signals import PROCESS
 from tests.streams.arc import at, cut, log, signals
 
@@ -89,6 +89,12 @@ def test_a_process_unlike_all_before_is_told_with_what_is_rare_about_it() -> Non
     assert found.p_value < 0.01
     # Its child inherits, and is told as a process of its own.
     assert [one.attributes["process.executable.path"] for one in more] == ["/usr/bin/whoami"]
+
+
+def test_a_clock_that_says_1970_stops_nothing() -> None:
+    early = event(0, "deployment.started").model_copy(update={"time_unix_nano": 1})
+    (noted,) = told([early])
+    assert (noted.time_unix_nano, noted.release_unix_nano) == (1, 1)
 
 
 def test_while_it_learns_what_is_calm_no_process_is_told() -> None:
@@ -182,6 +188,19 @@ def test_more_warnings_than_usual_are_told_whatever_they_say() -> None:
     records: list[LogRecord] = [log(t, f"{words[t % 4]} is slow", 13) for t in range(60)]
     records += [log(60 + i / 40, f"{words[i % 4]} is slow", 13) for i in range(200)]
     assert WARNING_COUNT in {one.name for one in told(records)}
+
+
+def test_a_measured_quantity_that_moves_is_told_and_a_number_that_is_a_name_is_not() -> None:
+    def line(t: int, seconds: float) -> LogRecord:
+        return log(t / 4, f"order {t * 1000} of {t} served in {seconds * (1 + t % 7 / 50):.3f}s")
+
+    calm, slow = [line(t, 0.2) for t in range(240)], [line(t, 2.0) for t in range(240, 280)]
+    assert told(calm) == []
+    fired = [one for one in told([*calm, *slow]) if one.state == "firing"]
+    assert [(one.name, one.attributes[WORD]) for one in fired] == [(QUANTITY, 7)]
+    assert fired[0].observed == pytest.approx(2.0, rel=0.2)
+    assert fired[0].expected == pytest.approx(0.2, rel=0.2)
+    assert fired[0].attributes[TEMPLATE] == "order <*> of <*> served in <*>"
 
 
 def heartbeat(until: int, *, every: int = 10, after: int = 0, other: bool = True) -> list[LogRecord]:

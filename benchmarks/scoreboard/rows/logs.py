@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from benchmarks.measure import Measure, at_least, at_most
 from benchmarks.scoreboard.row import Row, Run
-from benchmarks.scoreboard.sessions import Judged, ceiling, judge_sessions, widest_plateau
+from benchmarks.scoreboard.sessions import Judged, ceiling, judge_live, judge_sessions, widest_plateau
+from streams.kernel.detect_sessions import UNUSUAL
 
 HDFS_FALSE_POSITIVES = 0.005
 # Fitted with room for another sample, as other rates are (`benchmarks.scoreboard.fit`).
@@ -21,6 +22,8 @@ class Found:
     hdfs: Judged
     hdfs_ceiling: float
     openstack: Judged
+    live: Judged
+    """HDFS, by what judges sessions live."""
 
 
 class LogRow(Row[Found]):
@@ -33,7 +36,8 @@ class LogRow(Row[Found]):
     def detect(self, run: Run) -> Found:
         hdfs, sessions = judge_sessions(run, "hdfs_100k", "sessions.jsonl.gz")
         openstack, _ = judge_sessions(run, "log_sequences", "openstack_kalaki.jsonl.gz")
-        return Found(hdfs, ceiling(sessions, HDFS_FALSE_POSITIVES), openstack)
+        live = judge_live(run, "hdfs_100k", "sessions.jsonl.gz")
+        return Found(hdfs, ceiling(sessions, HDFS_FALSE_POSITIVES), openstack, live)
 
     def measure(
         self,
@@ -48,6 +52,8 @@ class LogRow(Row[Found]):
             at_least("hdfs_100k F1", found.hdfs.f1(hdfs), "share", anchor=0.659, goal=0.80),
             at_most("hdfs_100k false-positive rate", rate, "share", goal=HDFS_FALSE_POSITIVES),
             Measure("hdfs_100k highest F1 possible from a session's events", found.hdfs_ceiling, "share"),
+            Measure("hdfs_100k F1, live and told no labels", found.live.f1(UNUSUAL), "share"),
+            Measure("hdfs_100k false-positive rate, live", found.live.false_positive_rate(UNUSUAL), "share"),
             at_least("openstack_kalaki F1", found.openstack.f1(openstack), "share", anchor=0.966, goal=0.98),
             Measure("openstack_kalaki false-positive rate", found.openstack.false_positive_rate(openstack), "share"),
         ]
