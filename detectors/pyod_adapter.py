@@ -1,9 +1,10 @@
 """PyOD's detectors under our protocol: those that suit streams, standardised, deterministic, and at rest without code.
 
-Each is checked by the contract battery (`tests/detectors/test_contract.py`); the live stage calls none yet, because
-none measured better there (docs/detection.md). A row is what is known of an entity at one time. Each column is put in
-robust deviations of the history first, so that units mean nothing and a metric that never moved counts, but not for
-more than all others. Rows are judged by `decision_function` of a model that stands still: it sees each row alone.
+Each is checked by the contract battery (`tests/detectors/test_contract.py`); the live stage calls none, because none
+adds to the entity detector (`benchmarks.entity_models`, docs/detection.md). A row is what is known of an entity at one
+time. Each column is put in robust deviations of the history first, so that units mean nothing and a metric that never
+moved counts, but not for more than all others. Rows are judged by `decision_function` of a model that stands still: it
+sees each row alone.
 Left out on purpose: ECOD and COPOD, whose scores of a row depend on the other rows of the call; and `contamination`
 and `predict`, which would declare a fixed share of any history abnormal.
 

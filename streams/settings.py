@@ -129,7 +129,7 @@ class DetectSettings(Group):
     warmup: Annotated[int, Field(ge=8)] = 16
     """Ticks of history before a series is judged."""
     max_series: Annotated[int, Field(ge=1)] = 200_000
-    """Per raw partition, at about 1.2 kB each. Beyond it new series are counted and reported, not kept."""
+    """Per raw partition, at about 1.8 kB each. Beyond it new series are counted and reported, not kept."""
     series_ttl_seconds: Seconds = 10_800
     """A series without samples for this long is forgotten; two samples may be missing of one that comes hourly."""
     quiet_seconds: Seconds = 5.0
