@@ -9,18 +9,27 @@ Losses are in seconds and in requests, so a slow component that is rarely called
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, log
 
 import numpy as np
 
+from detectors.surprise import together
+
 # Ticks remembered, and the fewest that make a baseline: half a day of five minutes at least.
 TICKS, FEWEST_TICKS = 600, 144
-# Own losses that calm reaches once in a hundred ticks are no sign; a sign is this many times as much.
-CALM_PERCENTILE, REACH = 99.0, 2.0
+# Own losses that calm reaches once in a hundred ticks are no sign.
+CALM_PERCENTILE = 99.0
 # Nobody is called unless users feel it: a component that nobody calls loses more than in 19 of 20 calm ticks.
 FELT_PERCENTILE = 95.0
+# What is so rare that all components together reach it, while users feel something, by chance once a day: ticks are
+# five minutes. The p-value of an own loss is its rank among the past's, and beyond the top twentieth of them that of a
+# power law (Hill 1975); those of consecutive ticks are combined (Fisher 1932), three at most.
+TICKS_A_DAY, FALSE_A_DAY = 288, 1.0
+TAIL_SHARE, TAIL_TICKS, RUN_TICKS = 0.05, 5, 3
+# A prior of the tail's index, worth one tick: light.
+PRIOR_INDEX = 0.5
 # Losses below this share of what all requests usually take, or of their number, are no sign either.
 SMALLEST_SHARE = 0.01
 # An incident is over after this many ticks without a sign.
@@ -62,6 +71,7 @@ class CallGraphWatch:
         self._entries = {name for name in calls if name not in called}
         self._below = {name: _below(calls, name) for name in self._entries}
         self._calm_for = CALM_TICKS
+        self._runs: dict[Key, tuple[float, ...]] = {}
 
     def step(self, served: Mapping[str, Served]) -> tuple[Blamed, ...]:
         """Take one tick; returns those to blame, worst first, where an incident begins, and nothing otherwise."""
@@ -76,9 +86,14 @@ class CallGraphWatch:
         beyond = {key: loss / self._calm(self._own, key, CALM_PERCENTILE, floor) for key, loss in own.items()}
         felt = {key for key, loss in losses.items() if key[0] in self._entries and self._is_felt(key, loss, floor)}
         suspects = {key for key, by in beyond.items() if by > 1.0 and self._reaches(felt, key)}
+        self._runs = {
+            key: (*self._runs.get(key, ()), _surprise(self._own[key], own[key], floor[key[1]]))[-RUN_TICKS:]
+            for key in suspects
+        }
+        enough = log(TICKS_A_DAY * max(len(self._own), 1) * (1 - FELT_PERCENTILE / 100) / FALSE_A_DAY)
         for key, loss in own.items():
             self._own[key].append(loss)
-        if not any(beyond[key] >= REACH for key in suspects):
+        if not any(together(run) >= enough for run in self._runs.values()):
             self._learn(served, losses)
             self._calm_for += 1
             return ()
@@ -120,6 +135,18 @@ class CallGraphWatch:
             self._served[name].append(one)
         for key, loss in losses.items():
             self._losses[key].append(loss)
+
+
+def _surprise(past: Iterable[float], loss: float, floor: float) -> float:
+    """Nats of the p-value of a loss, which is beyond what calm reaches, among past ones.
+
+    As conformal p-values do, it counts the loss among them: the first that is extreme makes the tail heavier.
+    """
+    ordered = np.sort(np.append(np.fromiter(past, float), loss))
+    begins = max(float(ordered[-max(int(len(ordered) * TAIL_SHARE), TAIL_TICKS) - 1]), floor, TINY)
+    tail = np.log(ordered[ordered > begins] / begins)
+    index = (float(tail.sum()) + PRIOR_INDEX) / (len(tail) + 1)
+    return log((len(ordered) + 1) / (len(tail) + 1)) + max(log(loss / begins), 0.0) / index
 
 
 def _losses(served: Mapping[str, Served], usual: Mapping[str, Served]) -> dict[Key, float]:

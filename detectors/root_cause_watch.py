@@ -8,7 +8,8 @@ returns an `Incident`'s ranked causes at its own time of detection; nothing late
 * what it does that it never did in this place (`detectors.root_cause_patterns`).
 
 Each is scaled so that one is what calm telemetry hardly reaches, and counts by its logarithm: evidence of another kind
-says more than more of the same. A caller's errors are discounted where what it calls shows new ones, too.
+says more than more of the same. A caller's errors are discounted where what it calls shows new ones, too, and where
+they name another entity. Use alone opens an incident only when somebody feels it.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import log1p
+from math import log, log1p
 
 import numpy as np
 
-from detectors.root_cause_patterns import PatternMemory, Transition
+from detectors.root_cause_patterns import DOUBTED, PatternMemory, Transition
 from detectors.root_cause_spans import Place, Slow, SpanMemory, Spans, blame, own_times
 
 # Ticks of usage remembered, and the fewest that make a baseline.
@@ -30,10 +31,15 @@ USAGE_TICKS, FEWEST_USAGE_TICKS = 240, 20
 # the busiest service usually uses: what is lost among the others harms nobody. And it must last for three ticks:
 # compilation and garbage collection take two.
 USAGE_REACH, USAGE_SHARE, USAGE_LASTS_TICKS = 6.0, 0.2, 3
-# Nats of a change of patterns, and spreads and microseconds of lost time, that calm windows of part A hardly reach.
-PATTERN_NATS = 12.0
+# And somebody must feel it: in one of those ticks callers wait for the entity longer than in 99 of 100. What harms
+# nobody opens nothing.
+FELT_PERCENTILE = 99.0
+# A change of patterns must be so improbable that all contexts together reach it by chance once a day of minutes.
+TICKS_A_DAY, FALSE_A_DAY = 1440, 1.0
+# Spreads and microseconds of lost time that calm windows of part A hardly reach.
 SLOW_SPREADS, LOST_MICROSECONDS = 20.0, 800_000.0
-# Of a caller's new errors, what is left when something that it calls has new ones: they came up from there.
+# Of a caller's new errors, what is left when something that it calls has new ones, or when they name another entity:
+# they came up from there.
 PASSED_ON = 0.4
 # An incident is decided two ticks after it was found, for evidence comes in at different speeds, and is over after two
 # ticks without any.
@@ -45,11 +51,16 @@ USAGE, TIME, PATTERN = "usage", "time", "pattern"
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Telemetry of one tick; what there is none of is left empty."""
+    """Telemetry of one tick; what there is none of is left empty.
+
+    `latency` is what callers of an entity wait for it, in any unit; `accusing` are entities whose errors name others.
+    """
 
     usage: Mapping[str, float] = field(default_factory=dict)
+    latency: Mapping[str, float] = field(default_factory=dict)
     spans: Spans | None = None
     patterns: Mapping[Transition, int] = field(default_factory=dict)
+    accusing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +91,35 @@ class Found:
     suspects: tuple[Suspect, ...]
 
 
+class Waits:
+    """How long callers wait for each entity, against its own past."""
+
+    def __init__(self) -> None:
+        self._past: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=USAGE_TICKS))
+
+    def step(self, latency: Mapping[str, float]) -> set[str]:
+        """Entities whose callers wait for longer than in 99 of 100 ticks; of those that nobody calls there is none."""
+        felt = set()
+        for entity, value in latency.items():
+            past = self._past[entity]
+            if len(past) >= FEWEST_USAGE_TICKS and value > np.percentile(past, FELT_PERCENTILE):
+                felt.add(entity)
+            past.append(value)
+        return felt
+
+
 class Usage:
     """Resource use of each entity against its own past."""
 
     def __init__(self) -> None:
         self._past: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=USAGE_TICKS))
         self._rising: dict[str, int] = {}
+        self._waited_for: dict[str, int] = {}
+        self._waits = Waits()
 
-    def step(self, usage: Mapping[str, float]) -> dict[str, float]:
+    def step(self, usage: Mapping[str, float], latency: Mapping[str, float]) -> dict[str, float]:
         """Strength of each entity's use; what stands out is not learnt."""
+        waited_for = self._waits.step(latency)
         past = {entity: np.percentile(self._past[entity], [50, 95]) for entity in usage if self._is_known(entity)}
         busiest = max((float(middle) for middle, _ in past.values()), default=0.0)
         found = {}
@@ -101,7 +132,13 @@ class Usage:
                     continue
             self._past[entity].append(value)
         self._rising = {entity: self._rising.get(entity, 0) + 1 for entity in found}
+        left = {entity: ticks - 1 for entity, ticks in self._waited_for.items() if ticks > 1}
+        self._waited_for = left | dict.fromkeys(waited_for, USAGE_LASTS_TICKS)
         return {entity: by for entity, by in found.items() if self._rising[entity] >= USAGE_LASTS_TICKS}
+
+    def is_felt(self, entity: str) -> bool:
+        """Whether callers waited longer for an entity than usual in one of the last few ticks."""
+        return entity in self._waited_for
 
     def _is_known(self, entity: str) -> bool:
         return len(self._past[entity]) >= FEWEST_USAGE_TICKS
@@ -127,9 +164,9 @@ class RootCauseWatch:
         evidence = [*self._by_usage(tick), *self._by_spans(tick), *self._by_patterns(tick)]
         if evidence:
             self._last = self._tick
-        if evidence and self._opened is None:
+        if self._opened is None and any(one.kind != USAGE or self._usage.is_felt(one.entity) for one in evidence):
             self._opened, self._decided, self._evidence = self._tick, False, {}
-        for one in evidence:
+        for one in evidence if self._opened is not None else ():
             known = self._evidence.get((one.kind, one.entity))
             if known is None or one.strength > known.strength:
                 self._evidence[one.kind, one.entity] = one
@@ -166,7 +203,7 @@ class RootCauseWatch:
         return reached - {entity}
 
     def _by_usage(self, tick: Tick) -> list[Evidence]:
-        found = self._usage.step(tick.usage)
+        found = self._usage.step(tick.usage, tick.latency)
         return [Evidence(USAGE, entity, by, "uses more than in all its last hours") for entity, by in found.items()]
 
     def _by_spans(self, tick: Tick) -> list[Evidence]:
@@ -182,14 +219,15 @@ class RootCauseWatch:
 
     def _by_patterns(self, tick: Tick) -> list[Evidence]:
         found = self._patterns.compare(tick.patterns)
-        changed = {entity: change for entity, change in found.items() if change.strength >= PATTERN_NATS}
-        self._patterns.learn(tick.patterns, changed)
-        return [
-            Evidence(
-                PATTERN, entity, by.strength / PATTERN_NATS, f"{by.before!r} is followed by {by.after!r}, which is new"
-            )
-            for entity, by in changed.items()
-        ]
+        self._patterns.learn(tick.patterns, [entity for entity, by in found.items() if by.nats >= DOUBTED])
+        enough = log(max(self._patterns.places, 1) * TICKS_A_DAY / FALSE_A_DAY)
+        evidence = []
+        for entity, by in found.items():
+            strength = by.nats / enough * (PASSED_ON if entity in tick.accusing else 1.0)
+            if strength >= 1.0:
+                because = f"{by.before!r} is followed by {by.after!r}, which is new"
+                evidence.append(Evidence(PATTERN, entity, strength, because))
+        return evidence
 
 
 def _evidence_of_slow(slow: list[Slow], window: Mapping[Place, tuple[int, float]]) -> list[Evidence]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,17 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from detectors.root_cause_patterns import template, transitions
+from detectors.root_cause_patterns import Blame, template, transitions
 from detectors.root_cause_spans import Spans
 from detectors.root_cause_watch import Tick
 
 MINUTE = 60
 # Rows whose clock is further than this from the median are wrong by their clock, and no telemetry of this day.
 MOST_SECONDS_OFF = 2 * 86_400
-USAGE = "CpuUsage(m)"
+USAGE, LATENCY = "CpuUsage(m)", "PodServerLatencyP90(s)"
+Events = dict[tuple[int, str], list[tuple[int, str]]]
+"""When what happened, by trace and entity."""
+
 _JSON_LOG = re.compile(r'"(message|severity)":"([^"]*)"')
 _CLOCK = re.compile(r"^\d\d:\d\d:\d\d\.\d+ +")
 
@@ -48,20 +51,20 @@ class Day:
 
 def read_day(folder: Path) -> Day:
     """Read the ticks and faults of a day."""
-    seconds, usage = _usage(folder)
+    metrics = _metrics(folder)
     windows = sorted(_windows(folder), key=lambda window: window[0])
     ticks: list[tuple[int, Tick]] = []
     at = 0
-    for second, used in zip(seconds, usage, strict=True):
+    for second, (used, waited) in metrics.items():
         # More than one minute of traces may have become complete: each is a tick of its own, in order.
         while at + 1 < len(windows) and windows[at + 1][0] <= second:
             ticks.append((windows[at][0], windows[at][1]))
             at += 1
         if at < len(windows) and windows[at][0] <= second:
-            ticks.append((second, Tick(used, windows[at][1].spans, windows[at][1].patterns)))
+            ticks.append((second, replace(windows[at][1], usage=used, latency=waited)))
             at += 1
         else:
-            ticks.append((second, Tick(used)))
+            ticks.append((second, Tick(used, waited)))
     return Day(ticks, faults_of(folder))
 
 
@@ -75,18 +78,23 @@ def faults_of(folder: Path) -> list[Fault]:
     ]
 
 
-def _usage(folder: Path) -> tuple[list[int], list[dict[str, float]]]:
+def _metrics(folder: Path) -> dict[int, tuple[dict[str, float], dict[str, float]]]:
+    """Use and latency of each entity by the second of the tick."""
     from pyarrow import parquet  # noqa: PLC0415 - not needed to list the rows
 
-    table = parquet.read_table(folder / "metrics.parquet", columns=["TimeStamp", "PodName", USAGE])
+    table = parquet.read_table(folder / "metrics.parquet", columns=["TimeStamp", "PodName", USAGE, LATENCY])
     seconds: NDArray[np.int64] = table["TimeStamp"].to_numpy()
     near = np.abs(seconds - np.median(seconds)) < MOST_SECONDS_OFF
-    minutes: dict[int, dict[str, float]] = defaultdict(dict)
-    for second, entity, value in zip(seconds, table["PodName"].to_pylist(), table[USAGE].to_numpy(), strict=True):
-        minutes[int(second) // MINUTE][entity] = float(value)
+    minutes: dict[int, tuple[dict[str, float], dict[str, float]]] = defaultdict(lambda: ({}, {}))
+    columns = (table["PodName"].to_pylist(), table[USAGE].to_numpy(), table[LATENCY].to_numpy())
+    for second, entity, value, waited in zip(seconds, *columns, strict=True):
+        usage, latency = minutes[int(second) // MINUTE]
+        usage[entity] = float(value)
+        if waited > 0:  # 0 or not a number where nobody called
+            latency[entity] = float(waited)
     offset = int(np.median(seconds[near] % MINUTE))
     kept = sorted({int(second) // MINUTE for second in seconds[near]})
-    return [minute * MINUTE + offset for minute in kept], [minutes[minute] for minute in kept]
+    return {minute * MINUTE + offset: minutes[minute] for minute in kept}
 
 
 def _windows(folder: Path) -> Iterator[tuple[int, Tick]]:
@@ -97,7 +105,7 @@ def _windows(folder: Path) -> Iterator[tuple[int, Tick]]:
     columns = {name: np.array(table[name].to_pylist()) for name in ("minute", "phase", "pod", "op", "trace")}
     parent, start = table["parent_row"].to_numpy(), table["start_ns"].to_numpy()
     microseconds = table["duration_us"].to_numpy()
-    logs = _logs(folder)
+    logs, accusing = _logs(folder)
     keys = np.char.add(columns["minute"], columns["phase"])
     for key in np.unique(keys):
         rows = np.flatnonzero(keys == key)
@@ -109,19 +117,23 @@ def _windows(folder: Path) -> Iterator[tuple[int, Tick]]:
             one = (int(columns["trace"][row]), str(columns["pod"][row]))
             events[one].append((int(start[row]), str(columns["op"][row])))
         sequences = ((entity, [event for _, event in sorted(found)]) for (_, entity), found in events.items())
-        yield int(start[rows].max()) // 1_000_000_000, Tick(spans=spans, patterns=transitions(sequences))
+        tick = Tick(spans=spans, patterns=transitions(sequences), accusing=accusing.get(str(key), frozenset()))
+        yield int(start[rows].max()) // 1_000_000_000, tick
 
 
-def _logs(folder: Path) -> dict[str, dict[tuple[int, str], list[tuple[int, str]]]]:
-    """Log templates of each minute file, by trace and entity."""
+def _logs(folder: Path) -> tuple[dict[str, Events], dict[str, frozenset[str]]]:
+    """Log templates of each minute file, and the entities of which errors name others."""
     from pyarrow import parquet  # noqa: PLC0415 - not needed to list the rows
 
-    found: dict[str, dict[tuple[int, str], list[tuple[int, str]]]] = defaultdict(lambda: defaultdict(list))
+    found: dict[str, Events] = defaultdict(lambda: defaultdict(list))
     rows: list[dict[str, Any]] = parquet.read_table(folder / "logs.parquet").to_pylist()
+    blame = Blame(row["pod"] for row in rows)
+    errors: dict[str, list[tuple[str, str]]] = defaultdict(list)
     for row in rows:
+        errors[row["minute"] + row["phase"]].append((row["pod"], row["msg"]))
         said = template(_text(row["msg"]))
         found[row["minute"] + row["phase"]][row["trace"], row["pod"]].append((row["ts_ns"], said))
-    return found
+    return found, {key: blame.accusing(lines) for key, lines in errors.items()}
 
 
 def _text(line: str) -> str:
