@@ -83,12 +83,22 @@ def transitions(sequences: Iterable[tuple[str, Iterable[str]]]) -> Counter[Trans
     return counts
 
 
+def workload(entity: str) -> str:
+    """Strip the name of a pod of the hash that Kubernetes gave it.
+
+    >>> workload("cart-866bd68c97-xcqfx"), workload("cart-db-0")
+    ('cart', 'cart-db-0')
+
+    """
+    return _HASH.sub("", entity)
+
+
 class Blame:
     """Whose errors name others: what calls a broken service reports errors, too, and often says of whom."""
 
     def __init__(self, entities: Iterable[str]) -> None:
         """Know the names of all entities, with or without the hash that Kubernetes gave them."""
-        self._name = {entity: _HASH.sub("", entity) for entity in entities}
+        self._name = {entity: workload(entity) for entity in entities}
         longest_first = sorted(set(self._name.values()), key=lambda name: (-len(name), name))
         self._names = re.compile(rf"\b(?:{'|'.join(map(re.escape, longest_first))})\b")
 

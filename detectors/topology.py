@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.codec import describe
+from schemas.envelope import AttributeValue
 from schemas.errors import ConfigurationError
 
 # A fault that has crossed more calls than this is seldom one any more; it also bounds what is looked at for a signal.
@@ -23,6 +24,13 @@ MAX_HOPS = 4
 MAX_LEARNT = 10_000
 # Of what a service depends on, as many of the nearest are told with its incidents.
 MAX_UPSTREAM = 64
+
+# The other end of a call and who is asked, by OpenTelemetry's semantic conventions; span metrics write the kind of span
+# as `SPAN_KIND_SERVER`.
+PEER, SPAN_KIND = "peer.service", "span.kind"
+_ASKED = frozenset({"server", "consumer"})
+# A name of a service is no longer than any other.
+MAX_NAME = 1024
 
 Calls = Mapping[str, Iterable[str]]
 
@@ -97,6 +105,20 @@ class Topology:
         self._callers.setdefault(called, set()).add(caller)
         self._reach.clear()
         self._upstream.clear()
+
+
+def called_by(service: str, attributes: Mapping[str, AttributeValue]) -> tuple[str, str] | None:
+    """Tell caller and called of a call that telemetry of a service is about, where it is about one.
+
+    >>> called_by("shop", {"peer.service": "cart"}), called_by("cart", {"peer.service": "shop", "span.kind": "server"})
+    (('shop', 'cart'), ('shop', 'cart'))
+
+    """
+    peer, kind = attributes.get(PEER), attributes.get(SPAN_KIND)
+    if not isinstance(peer, str) or not 0 < len(peer) <= MAX_NAME or peer == service:
+        return None
+    asked = isinstance(kind, str) and kind.lower().removeprefix("span_kind_") in _ASKED
+    return (peer, service) if asked else (service, peer)
 
 
 def _walk(start: str, edges: Mapping[str, set[str]], hops: int = MAX_HOPS) -> Mapping[str, int]:

@@ -6,11 +6,14 @@ first tick at which it is complete.
 
 from __future__ import annotations
 
+import csv
+import gzip
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +79,50 @@ def faults_of(folder: Path) -> list[Fault]:
         for hour in hours.values()
         for one in hour
     ]
+
+
+def read_samples(folder: Path) -> Iterator[tuple[int, list[tuple[str, str, float]]]]:
+    """Read all metrics, minute by minute: entity, name, value."""
+    from pyarrow import parquet  # noqa: PLC0415 - not needed to list the rows
+
+    table = parquet.read_table(folder / "metrics.parquet")
+    seconds: NDArray[np.int64] = table["TimeStamp"].to_numpy()
+    near = np.abs(seconds - np.median(seconds)) < MOST_SECONDS_OFF
+    entities = np.array(table["PodName"].to_pylist())
+    names = [name for name in table.column_names if name not in {"Time", "TimeStamp", "PodName"}]
+    values = np.column_stack([table[name].to_numpy().astype(float) for name in names])
+    for second in np.unique(seconds[near]):
+        rows = np.flatnonzero(seconds == second)
+        cells = ((row, at) for row in rows for at in np.flatnonzero(np.isfinite(values[row])))
+        yield int(second), [(str(entities[row]), names[at], float(values[row, at])) for row, at in cells]
+
+
+def read_calls(folder: Path) -> dict[str, list[str]]:
+    """Read which service calls which, where the set tells."""
+    path, calls = folder / "dependency.csv.gz", defaultdict[str, list[str]](list)
+    with gzip.open(path, "rt") if path.exists() else StringIO() as lines:
+        for row in csv.DictReader(lines):
+            calls[row["Source"]].append(row["Target"])
+    return calls
+
+
+def read_call_latency(folder: Path) -> dict[int, list[tuple[str, str, float]]]:
+    """Read the median latency of calls as callers saw it, by minute, where the set tells: caller, called, seconds."""
+    path, found = folder / "source_50.csv.gz", defaultdict[int, list[tuple[str, str, float]]](list)
+    with gzip.open(path, "rt") if path.exists() else StringIO() as lines:
+        for row in csv.DictReader(lines):
+            edges = ((name.partition("_"), value) for name, value in row.items() if "_" in name and value)
+            found[int(float(row["timestamp"])) // MINUTE] = [(by, to, float(value)) for (by, _, to), value in edges]
+    return found
+
+
+def read_log_lines(folder: Path) -> Iterator[tuple[int, str, str]]:
+    """Read all log lines: nanosecond, entity, text without its clock."""
+    from pyarrow import parquet  # noqa: PLC0415 - not needed to list the rows
+
+    table = parquet.read_table(folder / "logs.parquet", columns=["ts_ns", "pod", "msg"])
+    for nanos, entity, message in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
+        yield nanos, entity, _text(message)
 
 
 def _metrics(folder: Path) -> dict[int, tuple[dict[str, float], dict[str, float]]]:

@@ -23,10 +23,11 @@ COLUMNS = {("latency", "Average"): 0, ("availability", "Average"): 1, ("requests
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """A few ticks with an issue in them, and the component that caused it."""
+    """A few ticks with an issue in them, what caused it, and how many ticks came before it was noticed."""
 
     ticks: Sequence[Mapping[str, Served]]
     cause: str
+    calm_ticks: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,10 @@ def _scenario(common: Path, folders: Sequence[Path]) -> Scenario:
     seconds, calm = _ticks(common / "noissue" / "metrics.csv.gz")
     issues = []
     for target in (path for folder in folders for path in sorted(folder.glob("*/target.json"))):
-        truth = orjson.loads(target.read_bytes())["root_cause"]["node"]
-        issues.append(Issue(_ticks(target.with_name("metrics.csv.gz"))[1], truth))
+        truth = orjson.loads(target.read_bytes())
+        at, ticks = _ticks(target.with_name("metrics.csv.gz"))
+        before = sum(second < truth["target"]["timestamp"] for second in at)
+        issues.append(Issue(ticks, truth["root_cause"]["node"], before))
     return Scenario(_calls(common / "graph.csv"), calm, (seconds[-1] - seconds[0]) / 86_400, issues)
 
 

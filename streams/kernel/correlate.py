@@ -29,7 +29,7 @@ from pydantic import Field
 
 from detectors.coincidence import WINDOW, Coincided, Coincidences
 from detectors.inhibition import Inhibitions
-from detectors.topology import Calls, Topology
+from detectors.topology import Calls, Topology, called_by
 from schemas.envelope import NANOS, Model
 from schemas.incident import Incident
 from schemas.signal import Progress, Signal
@@ -64,8 +64,6 @@ REPEAT_HORIZON_NANOS = 3600 * NANOS
 SWEEPS_PER_HORIZON = 16
 # An effect may be seen so much sooner than its cause: detectors need more or less evidence.
 SOONER_NANOS = 60 * NANOS
-# Whom a series is about, where it measures calls to another (OpenTelemetry).
-PEER = "peer.service"
 
 
 # The rules in force at an event time.
@@ -210,9 +208,9 @@ class Correlator:
     def _apply(self, signal: Signal, now: int) -> list[Incident]:
         self.rules = self._rules_at(now)
         own = signal.entity.scope
-        peer = signal.attributes.get(PEER)
-        if isinstance(peer, str):
-            self._topology.learn(signal.entity.service, peer)
+        call = called_by(signal.entity.service, signal.attributes)
+        if call is not None:
+            self._topology.learn(*call)
         if signal.kind == "change":
             return self._change(signal, own, now)
         others = self._inhibit(self._inhibitions.turn(signal))
@@ -415,14 +413,13 @@ class Correlator:
         return scope.model_copy(update={"incident": ended(scope.incident, now), "due": None})
 
     def _revision(self, name: str, scope: Scope, now: int) -> Incident:
-        made = revision(name, scope, now, self.rules, self._ties(name, scope))
-        upstream = self._topology.upstream(made.service)
-        return made.model_copy(update={"depends_on": upstream}) if upstream else made
+        return revision(name, scope, now, self.rules, self._ties(name, scope))
 
     def _ties(self, name: str, scope: Scope) -> Ties:
-        if not scope.members:
-            return Ties()
         environment, _, service = name.partition("/")
+        upstream = self._topology.upstream(service)
+        if not scope.members:
+            return Ties(upstream=upstream)
         others = (member.partition("/")[2] for member in scope.members)
         links = {o: self._coincidences.times(environment, service, o) for o in others if not self._topology.knows(o)}
-        return Ties(self._topology.dependants(service), links)
+        return Ties(self._topology.dependants(service), links, upstream)

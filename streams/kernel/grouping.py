@@ -60,6 +60,8 @@ class Ties:
     """How many calls away each is that depends on it."""
     links: Mapping[str, int] = field(default_factory=dict)
     """How often the troubles of each began with its own; only of those of which no call is known."""
+    upstream: tuple[str, ...] = ()
+    """What its own service depends on, the nearest first."""
 
     def why(self, other: str, service: str) -> str:
         """Say why the signals of another service are held with those of one."""
@@ -283,7 +285,8 @@ def revision(name: str, scope: Scope, now: int, rules: CorrelateRules, ties: Tie
         ),
         title=_title(name, own, classification, len(others) - 1),
         classification=classification,
-        root_causes=rank_causes(loud, changes, ties.calls),
+        root_causes=rank_causes(loud, changes, ties.calls, ties.upstream),
+        depends_on=ties.upstream,
         signals=tuple(sorted((*changes, *signals), key=lambda s: (s.time_unix_nano, s.id))),
         signal_count=scope.joined,
         active_subjects=tuple(sorted(signal.subject for signal in scope.loud)),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from detectors.topology import MAX_HOPS, MAX_LEARNT, Topology, parse
+from detectors.topology import MAX_HOPS, MAX_LEARNT, PEER, Topology, parse
 from schemas.envelope import NANOS, Entity
 from schemas.errors import ConfigurationError
 from schemas.incident import Incident
@@ -18,7 +18,7 @@ from schemas.signal import Progress, Signal
 from schemas.topics import SIGNALS
 from streams.course import Course
 from streams.kernel.base import Emit
-from streams.kernel.correlate import PEER, Correlator, CorrelatorState
+from streams.kernel.correlate import Correlator, CorrelatorState
 from streams.kernel.grouping import MAX_SIGNALS, CorrelateRules
 from streams.settings import CorrelateSettings, Settings
 from streams.signal_to_incident import calls_of, maker

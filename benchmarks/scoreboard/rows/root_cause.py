@@ -37,6 +37,16 @@ class Ranked:
     def within(self, places: int) -> float:
         return sum(rank is not None and rank < places for rank in self.ranks) / max(len(self.ranks), 1)
 
+    @property
+    def found(self) -> float:
+        """Share of faults of which the cause is among the suspects."""
+        return sum(rank is not None for rank in self.ranks) / max(len(self.ranks), 1)
+
+    @property
+    def a_day(self) -> float:
+        """False incidents a quiet day."""
+        return self.false / self.quiet_days if self.quiet_days > 0 else float(self.false)
+
 
 @dataclass(frozen=True, slots=True)
 class FoundCauses:
@@ -62,7 +72,7 @@ class RootCauseRow(Row[FoundCauses]):
             (boutique if (folder / MESH).exists() else trains).append(judge_day(read_day(folder)))
         scenarios = read_scenarios(run.data / "petshop" / "common", run.folders("petshop"))
         issues = [judge_scenario(one) for one in run.track(scenarios, "petshop: scenarios", len(scenarios))]
-        return FoundCauses(_together(boutique), _together(trains), _together(issues))
+        return FoundCauses(together(boutique), together(trains), together(issues))
 
     def measure(
         self,
@@ -71,16 +81,16 @@ class RootCauseRow(Row[FoundCauses]):
         thresholds: Mapping[str, float],  # noqa: ARG002 - none are fitted
         part: str,  # noqa: ARG002 - the goals are the same
     ) -> list[Measure]:
-        nezha = _together([found.boutique, found.trains])
+        nezha = together([found.boutique, found.trains])
         return [
             at_least("nezha Train-Ticket AC@1", found.trains.within(1), "share", anchor=0.867, goal=0.87),
             Measure("nezha Train-Ticket AC@3", found.trains.within(3), "share", anchor=0.978),
             at_least("nezha Online Boutique AC@1", found.boutique.within(1), "share", anchor=0.643, goal=0.65),
             Measure("nezha Online Boutique AC@3", found.boutique.within(3), "share"),
-            at_most("nezha false incidents", _a_day(nezha), "per quiet day", goal=1.0),
+            at_most("nezha false incidents", nezha.a_day, "per quiet day", goal=1.0),
             at_least("petshop top-1", found.petshop.within(1), "share", anchor=0.65, goal=0.65),
             at_least("petshop top-3", found.petshop.within(3), "share", anchor=0.83, goal=0.90),
-            at_most("petshop false incidents", _a_day(found.petshop), "per quiet day", goal=1.0),
+            at_most("petshop false incidents", found.petshop.a_day, "per quiet day", goal=1.0),
         ]
 
 
@@ -95,15 +105,16 @@ def judge_day(day: Day) -> Ranked:
             continue
         opened = day.ticks[found.opened][0]
         near = [fault for fault in day.faults if fault.second - BEFORE <= opened <= fault.second + FOUND_WITHIN]
-        false += not _is_near(opened, day.faults)
+        false += not is_near(opened, day.faults)
         if near and (fault := max(near, key=lambda one: one.second)) not in ranks:
             suspects = [suspect.entity for suspect in found.suspects]
             ranks[fault] = suspects.index(fault.entity) if fault.entity in suspects else None
-    quiet = sum(not _is_near(second, day.faults) for second, _ in day.ticks)
+    quiet = sum(not is_near(second, day.faults) for second, _ in day.ticks)
     return Ranked([ranks.get(fault) for fault in day.faults], false, quiet * MINUTE / SECONDS_A_DAY)
 
 
-def _is_near(second: int, faults: Sequence[Fault]) -> bool:
+def is_near(second: int, faults: Sequence[Fault]) -> bool:
+    """Whether a fault is at work, or was a short while ago."""
     return any(fault.second - BEFORE <= second <= fault.second + QUIET_AFTER for fault in faults)
 
 
@@ -124,16 +135,13 @@ def judge_scenario(scenario: Scenario) -> Ranked:
     return Ranked(ranks, false, max(watched, 0.0))
 
 
-def _together(parts: Sequence[Ranked]) -> Ranked:
+def together(parts: Sequence[Ranked]) -> Ranked:
+    """Count several systems as one."""
     return Ranked(
         [rank for part in parts for rank in part.ranks],
         sum(part.false for part in parts),
         sum(part.quiet_days for part in parts),
     )
-
-
-def _a_day(found: Ranked) -> float:
-    return found.false / found.quiet_days if found.quiet_days > 0 else float(found.false)
 
 
 ROW = RootCauseRow()
