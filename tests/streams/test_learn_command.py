@@ -141,13 +141,13 @@ def test_candidates_play_a_span_of_the_topics_themselves(
     assert {one["reason"] for one in found["tried"]} == {"no guarded figure is better"}
 
 
-def test_feedback_names_its_incident_and_goes_to_its_scope(kafka: KafkaSettings) -> None:
+def test_feedback_names_its_incident_and_goes_to_its_environment(kafka: KafkaSettings) -> None:
     about = incident(1)
 
     async def publish() -> None:
         publisher = Publisher(kafka)
         topic = INCIDENTS.full_name(kafka.topic_prefix)
-        await publisher.publish([Message(topic, about.scope.encode(), encode(about))])
+        await publisher.publish([Message(topic, about.environment.encode(), encode(about))])
         await publisher.close()
 
     asyncio.run(publish())
@@ -155,5 +155,5 @@ def test_feedback_names_its_incident_and_goes_to_its_scope(kafka: KafkaSettings)
     with Tail(kafka, [CONTROLS]) as tail:
         (said,) = [seen.record for seen in tail.to_end()]
     assert (said.incident_id, said.verdict, said.label) == (about.id, "true_positive", "traffic_surge")
-    assert (said.playbook, said.key) == ("scale-out", about.scope)
+    assert (said.playbook, said.key) == ("scale-out", about.environment)
     assert "say something" in str(CliRunner().invoke(app, ["feedback", about.id]).exception)
