@@ -17,7 +17,7 @@ from actions.ledger import Blocked
 from actions.rails import OnFailure, Rail, Upstream, evaluate, redundancy_kept
 from actions.tools import BlockedError, ExpiredError, RailError, Tools
 from actions.verify import Evidence, recovered_already
-from schemas.action import ActionCommand
+from schemas.action import ActionCommand, witness_id
 from schemas.decision import Check
 from schemas.envelope import NANOS, Entity
 from schemas.errors import RefusedError, TemporaryError
@@ -147,6 +147,7 @@ class Guards:
         return [
             _found("precondition", not problems, told),
             _found("change_needed", missing, "something is missing" if missing else "the target is as desired already"),
+            *witnesses_known(command, before),
             *self._as_left(connector, before, satisfied=satisfied),
         ]
 
@@ -172,6 +173,19 @@ class Guards:
 def _enabled(name: str, connector: Connector) -> Rail:
     can = "may write" if connector.enabled else "is read-only; enable it in the settings to act"
     return _found("connector_enabled", connector.enabled, f"connector {name} {can}")
+
+
+def witnesses_known(command: ActionCommand, before: State) -> list[Rail]:
+    """Check that the evidence is not of instances that somebody made up. A person who approved has seen whose it is."""
+    wanted = command.witnesses
+    if wanted is None or command.approved_by is not None:
+        return []
+    known = {witness_id(part) for pointer in wanted.pointers for part in select(before, pointer)}
+    if not known:
+        return [_found("witnesses_known", holds=True, detail="the live state names no instances")]
+    there = sum(one in known for one in wanted.ids)
+    told = f"{there} of {len(wanted.ids)} instances that the evidence names are known to the live state"
+    return [_found("witnesses_known", bool(there) and 2 * there >= len(wanted.ids), told, "escalate")]
 
 
 def target_free(blocked: Blocked | None) -> Rail:

@@ -15,7 +15,17 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from actions.connectors.base import Params, validate_params
 from actions.connectors.registry import KINDS, kind_of
 from actions.templates import NAMES, render, values_for
-from schemas.action import ActionCommand, Operation, Precondition, Redundancy, Tier, Verification, action_id
+from schemas.action import (
+    ActionCommand,
+    Operation,
+    Precondition,
+    Redundancy,
+    Tier,
+    Verification,
+    Witnesses,
+    action_id,
+    witness_id,
+)
 from schemas.envelope import NANOS, AttributeValue, Entity
 from schemas.errors import PermanentError
 from schemas.incident import Incident
@@ -129,6 +139,9 @@ class Step(Part):
     """`service`: as a whole. `cause_instance`: the instance that the likeliest cause names."""
     connector: Annotated[str, Field(pattern=r"^[a-z]+\.[a-z0-9_-]+$")]
     preconditions: tuple[LivePrecondition, ...] = ()
+    witnesses: tuple[Annotated[str, Field(pattern="^/")], ...] = ()
+    """Where live state names the instances there are, and others that may speak of them, as load balancers do: of those
+    that the evidence names at least half must be among them."""
     forensics: Call | None = None
     """Evidence of the target that is written down before apply changes it."""
     apply: Call
@@ -284,6 +297,7 @@ class Playbook(Part):
             depends_on=incident.depends_on,
             preconditions=tuple(_precondition(item, values) for item in step.preconditions),
             redundancy=_redundancy(step.risk.instances),
+            witnesses=_witnesses(step, incident),
             verification=_verification(step, incident),
             effect_seconds=step.effect_seconds,
             tier=issue["tier"],
@@ -293,15 +307,20 @@ class Playbook(Part):
         )
 
 
+def _cited(incident: Incident) -> list[Signal]:
+    """Give the symptoms that the deciding rules rest on; none where no rule decided."""
+    found = incident.classification
+    cited = {signal for hit in found.rules if hit.label == found.label for signal in hit.signals}
+    return [signal for signal in incident.signals if signal.id in cited and signal.kind != "change"]
+
+
 def symptoms(incident: Incident) -> tuple[str, ...]:
     """Give what must recover: what the deciding rules cite and still fires.
 
     Not every firing series: a restarted process uses other memory, and a neighbour may be ill by itself.
     """
-    found = incident.classification
-    cited = {signal for hit in found.rules if hit.label == found.label for signal in hit.signals}
     firing = set(incident.active_subjects)
-    subjects = {s.subject for s in incident.signals if s.id in cited and s.kind != "change" and s.subject in firing}
+    subjects = {signal.subject for signal in _cited(incident) if signal.subject in firing}
     return tuple(sorted(subjects)) or incident.active_subjects
 
 
@@ -328,6 +347,13 @@ def _precondition(item: LivePrecondition, values: dict[str, str]) -> Preconditio
 
 def _redundancy(instances: InstancesInService | None) -> Redundancy | None:
     return None if instances is None else Redundancy(pointer=instances.pointer, healthy=instances.healthy)
+
+
+def _witnesses(step: Step, incident: Incident) -> Witnesses | None:
+    if not step.witnesses:
+        return None
+    named = {signal.entity.instance for signal in _cited(incident) or incident.evidence} - {None}
+    return Witnesses(pointers=step.witnesses, ids=tuple(sorted(map(witness_id, named))))
 
 
 def _filled(step: Step, call: Call, values: dict[str, str]) -> Operation:

@@ -46,6 +46,7 @@ def undo(command: ActionCommand, before: State, *, by: str, now_unix_nano: int) 
             "forensics": None,
             "preconditions": (),
             "redundancy": None,
+            "witnesses": None,
             "verification": Verification(subjects=(), stabilisation_seconds=0, within_seconds=WITHIN_SECONDS),
             "tier": "approve",
             "approved_by": by,

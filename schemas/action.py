@@ -42,6 +42,16 @@ class Redundancy(Model):
     healthy: Any = Field(description="the value of an instance in service")
 
 
+class Witnesses(Model):
+    """Whose evidence it rests on, and where the live state says which of them there are.
+
+    Who can write telemetry can make an instance up, but not one that the system acted on knows.
+    """
+
+    pointers: tuple[str, ...] = Field(description="name the instance ids that the live state knows")
+    ids: tuple[str, ...] = Field(description="hashes of the instance ids that the evidence names, sorted")
+
+
 class Verification(Model):
     """What must be better, and when that may be judged.
 
@@ -76,6 +86,7 @@ class ActionCommand(Record):
     )
     preconditions: tuple[Precondition, ...] = ()
     redundancy: Redundancy | None = None
+    witnesses: Witnesses | None = None
     verification: Verification
     tier: Tier
     approved_by: str | None = Field(default=None, description="the person, where the tier asked for one")
@@ -92,6 +103,11 @@ class ActionCommand(Record):
         description="id of the action that this one takes back: not judged by telemetry, done when it holds",
     )
     replay: bool = Field(default=False, description="made by a replay: executors refuse it")
+
+
+def witness_id(instance: object) -> str:
+    """Hash of an instance's id: what telemetry calls itself is not passed on in a command."""
+    return content_id("instance", str(instance))
 
 
 def action_id(incident: str, playbook: str, playbook_version: int, step: str, target: Entity) -> str:

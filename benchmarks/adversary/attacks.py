@@ -16,6 +16,7 @@ from benchmarks.adversary.arc import Sent
 from benchmarks.adversary.world import (
     ENVIRONMENT,
     FAULT_AT,
+    INSTANCES,
     SECONDS,
     SERVICE,
     Weather,
@@ -108,6 +109,14 @@ def provocation(level: float, fault: bool, seed: int) -> list[Sent]:
     return telemetry(Weather(fault=fault), seed) + forged
 
 
+def impersonation(level: float, fault: bool, seed: int) -> list[Sent]:
+    """Forge a rollout, and bad samples of instances that do exist, beside those they send themselves."""
+    forged = [] if level == 0 else [rollout(FAULT_AT - 1.5, MARKER)]
+    for instance in INSTANCES[: int(level)]:
+        forged += [_sample(instance, second) for second in range(FAULT_AT, SECONDS)]
+    return telemetry(Weather(fault=fault), seed) + forged
+
+
 def clock_attack(level: float, fault: bool, seed: int) -> list[Sent]:
     """Give a share of the records a wrong clock: hours ahead, hours behind, or the end of time."""
     generator = np.random.default_rng(seed)
@@ -124,15 +133,23 @@ ATTACKS: Sequence[Attack] = (
     Attack("injection", "hostile records of each kind", (0, 9, 90), injection, "text that becomes more than text"),
     Attack("duplicates_disorder", "seconds of disorder", (0, 0.3, 1, 3), duplicated_and_reordered, "a sick network"),
     Attack("mimicry", "extra traffic, in times", (0, 0.3, 1, 3), mimicry, "a fault dressed as a rush"),
-    Attack("provocation", "forged instances", (0, 1, 2), provocation, "to have a good version rolled back"),
+    Attack("provocation", "forged instances", (0, 1, 2, 8), provocation, "to have a good version rolled back"),
     Attack(
         "provocation_fresh",
         "forged instances",
-        (0, 1, 2),
+        (0, 1, 2, 8),
         provocation,
         "the same, while the newest version is unproved",
         fresh=True,
-        limit="who may write telemetry as two instances of a service can have its newest, unproved rollout taken back",
+    ),
+    Attack(
+        "impersonation",
+        "instances spoken for",
+        (0, 1, 2, 3),
+        impersonation,
+        "the same, in the name of instances that there are",
+        fresh=True,
+        limit="who may write telemetry in the name of two instances can have their newest, unproved rollout taken back",
     ),
     Attack("clock", "share of wrong clocks", (0, 0.05, 0.2, 0.4), clock_attack, "time itself lies"),
 )
@@ -177,13 +194,17 @@ def _hostile(text: str, second: float) -> Iterator[Sent]:
 
 
 def _forged(instance: str, second: int) -> Sent:
+    return _sample(f"{MARKER}-{instance}", second)
+
+
+def _sample(instance: str, second: int) -> Sent:
     bad = second >= FAULT_AT
     sample = MetricSample(
         name="http.server.request.duration.p95",
         time_unix_nano=at(second + 0.3),
         value=(0.9 if bad else 0.1) + 0.001 * (second % 7),
         unit="s",
-        resource=resource(f"{MARKER}-{instance}"),
+        resource=resource(instance),
     )
     return sent(RAW_METRICS, sample, second + 0.3)
 

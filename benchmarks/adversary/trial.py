@@ -7,9 +7,10 @@ from dataclasses import dataclass, fields
 from statistics import median
 
 from actions.connectors.base import State, unmet
+from actions.guards import witnesses_known
 from benchmarks.adversary.arc import Arc, Seen
 from benchmarks.adversary.attacks import MARKER, Attack
-from benchmarks.adversary.world import ENVIRONMENT, FAULT_AT, SERVICE, at
+from benchmarks.adversary.world import ENVIRONMENT, FAULT_AT, INSTANCES, SERVICE, at
 from benchmarks.measure import Measure, at_least, at_most
 from schemas.action import ActionCommand
 from schemas.envelope import NANOS
@@ -91,11 +92,12 @@ def run(attack: Attack, level: float, *, fault: bool, seed: int) -> Run:
     return _judged(Arc().run(attack.make(level, fault, seed)), live_state(fault=fault, fresh=attack.fresh), fault=fault)
 
 
-def live_state(*, fault: bool, fresh: bool) -> dict[str, str]:
-    """Give what a deployment API says: which version runs, and which was last proved good."""
+def live_state(*, fault: bool, fresh: bool) -> State:
+    """Give what a deployment API says: which version runs, which was last proved good, and on what."""
+    instances = {"instances": [{"id": instance} for instance in INSTANCES]}
     if fault:
-        return {"version": "v1.2", "known_good_version": "v1.1"}
-    return {"version": "v1.1", "known_good_version": "v1.0" if fresh else "v1.1"}
+        return {"version": "v1.2", "known_good_version": "v1.1", **instances}
+    return {"version": "v1.1", "known_good_version": "v1.0" if fresh else "v1.1", **instances}
 
 
 def _point(attack: Attack, level: float, seeds: Sequence[int]) -> Point:
@@ -131,7 +133,7 @@ def _judged(seen: Seen, state: State, *, fault: bool) -> Run:
         for signal in revisions[-1].signals
     )
     first = min((one.opened_unix_nano for one in began), default=None)
-    done = [one for one in seen.commands if not any(unmet(item, state) for item in one.preconditions)]
+    done = [one for one in seen.commands if _goes_on(one, state)]
     right = [one for one in done if _is_right(one, fault=fault)]
     return Run(
         found=bool(began) or joined,
@@ -145,6 +147,12 @@ def _judged(seen: Seen, state: State, *, fault: bool) -> Run:
         held_back=len(seen.commands) - len(done),
         incidents=len(seen.incidents),
     )
+
+
+def _goes_on(command: ActionCommand, state: State) -> bool:
+    """Whether an executor would find nothing in live state that speaks against it."""
+    held = any(unmet(item, state) for item in command.preconditions)
+    return not held and all(rail.check.passed for rail in witnesses_known(command, state))
 
 
 def _is_right(command: ActionCommand, *, fault: bool) -> bool:

@@ -156,6 +156,11 @@ class Service:
             self.known_good_version = self.version
         self._begin_trial()
 
+    @property
+    def observer(self) -> str:
+        """Who else speaks of this service in telemetry: the proxy, of what its users get."""
+        return f"{self.name}-proxy"
+
     def snapshot(self) -> dict[str, Any]:
         """State as the control API shows it."""
         return {
@@ -165,6 +170,7 @@ class Service:
             "generation": self.generation,
             "converged": self._converging is None and self._next_step() is None,
             "deployment_id": None if self._deployment is None else self._deployment.id,
+            "observers": [self.observer],
             "instances": [{"id": i.id, "version": i.version, "state": i.state} for i in self.instances.values()],
         }
 

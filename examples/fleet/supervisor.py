@@ -78,7 +78,7 @@ class Supervisor:
 
     def _report(self, proxy: Proxy, seconds: float) -> None:
         for name, window in proxy.windows.items():
-            self._telemetry(name, f"{name}-proxy").metrics(time.time_ns(), window.drain(seconds))
+            self._telemetry(name, self.services[name].observer).metrics(time.time_ns(), window.drain(seconds))
             self.services[name].judge_version()
 
     def _announce(self, service: str, deployment: Deployment, status: str | None) -> None:

@@ -17,6 +17,8 @@ from schemas.signal import Origin, Progress, Signal, SignalKind, signal_id
 # 2027-01-15, a moment like any other.
 T0 = 1_800_000_000 * NANOS
 SERVICE = Entity(environment="demo", service="checkout")
+# One of those that `tests.actions.target` runs.
+INSTANCE = SERVICE.model_copy(update={"instance": "i0"})
 LATENCY = "latency-of-checkout"
 ERRORS = "errors-of-checkout"
 
@@ -81,7 +83,11 @@ def incident(**changes: Any) -> Incident:
         "severity": "high",
         "title": "checkout is slow after a deployment",
         "classification": REGRESSION,
-        "signals": (signal("deployment-1", "noted", kind="change"), signal(LATENCY), signal(ERRORS)),
+        "signals": (
+            signal("deployment-1", "noted", kind="change"),
+            signal(LATENCY, entity=INSTANCE),
+            signal(ERRORS, entity=INSTANCE),
+        ),
         "signal_count": 3,
         "active_subjects": (LATENCY, ERRORS),
     }

@@ -33,7 +33,7 @@ CASES = [
     ("within_seconds: 60", "within_seconds: soon", "steps.0.verification.within_seconds"),
     ("within_seconds: 60", "within_seconds: 5", "steps.0.verification"),
     ("within_seconds: 60", "within_seconds: .nan", "steps.0.verification.within_seconds"),
-    ("\nversion: 1", "\nversion: 0", "version"),
+    ("\nversion: 2", "\nversion: 0", "version"),
     ("name: rollback-deployment", "name: Roll Back", "name"),
     ("target: service", "target: everything", "steps.0.target"),
     ("connector: http.deployments", "connector: telnet.deployments", "steps.0.connector"),
@@ -68,7 +68,7 @@ def test_parameters_are_checked_as_the_connector_will(sound: str, wrong: str, co
 
 
 def test_all_faults_are_named_at_once() -> None:
-    text = TEXT.replace("\nversion: 1", "\nversoin: 1").replace("within_seconds: 60", "within_seconds: -1")
+    text = TEXT.replace("\nversion: 2", "\nversoin: 2").replace("within_seconds: 60", "within_seconds: -1")
     assert len(faults(text)) == 3
 
 

@@ -28,7 +28,7 @@ from actions.settings import Grant, PolicySettings
 from actions.tools import Tools
 from actions.undo import undo
 from actions.verify import Evidence
-from schemas.action import ActionCommand, Operation, Precondition, Redundancy, Tier
+from schemas.action import ActionCommand, Operation, Precondition, Redundancy, Tier, Witnesses, witness_id
 from schemas.control import Control
 from schemas.envelope import Entity
 from schemas.incident import Classification, Incident, RootCause
@@ -39,6 +39,7 @@ from tests.actions.interleaving import Schedule, SimulatedConnector, SimulatedTa
 from tests.actions.test_executor_rails import DEPENDENT, PASTS, TODAY, NoWaiting, Past
 from tests.actions.test_rails import CASES as RAILS_OF_DECISIONS
 
+GHOST = Witnesses(pointers=("/instances/*/state",), ids=(witness_id("made up"),))
 INSTANCES = Redundancy(pointer="/instances/*/state", healthy="running")
 
 
@@ -113,6 +114,7 @@ CASES: dict[str, Case] = {
     "change_needed": Case(wanted(preconditions=()), version="1"),
     "as_left": Case(UNDO, version="3"),
     "redundancy_kept": Case(wanted(redundancy=INSTANCES), instances=("running", "running")),
+    "witnesses_known": Case(wanted(witnesses=GHOST), instances=("running", "running")),
     "not_frozen": Case(limits={"freeze": True}),
     "not_protected": Case(limits={"protected": ("demo/checkout",)}),
     "no_maintenance": Case(limits={"maintenance": (TODAY,)}),

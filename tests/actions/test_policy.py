@@ -71,7 +71,7 @@ def test_as_shipped_what_cuts_off_needs_more_than_what_mends() -> None:
 
 def test_the_command_carries_what_was_decided() -> None:
     (command,) = decision().actions
-    assert command.id == action_id("incident-1", "rollback-deployment", 1, "rollback", SERVICE)
+    assert command.id == action_id("incident-1", "rollback-deployment", 2, "rollback", SERVICE)
     assert command.apply.params["read"] == ["v1", "services", "checkout"]
     assert command.verification.subjects == incident().active_subjects
     assert command.expires_unix_nano == T0 + seconds(120), "expiry counts from event time"

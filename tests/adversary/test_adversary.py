@@ -39,11 +39,16 @@ def test_unperturbed_the_fault_is_mended_once_and_calm_stays_calm() -> None:
 
 
 def test_the_judge_sees_a_wrong_action_where_there_is_one() -> None:
-    """The limit that is documented: forged telemetry while the newest rollout is unproved. A judge must not miss it."""
-    fresh = run(BY_NAME["provocation_fresh"], 2, fault=False, seed=0)
-    proved = run(BY_NAME["provocation"], 2, fault=False, seed=0)
-    assert (fresh.false_actions, fresh.held_back) == (1, 0)
-    assert (proved.false_actions, proved.held_back) == (0, 1), "live state refuses it"
+    """The limit that is documented: who speaks for instances that there are. A judge must not miss it."""
+    assert run(BY_NAME["impersonation"], 2, fault=False, seed=0).false_actions == 1
+
+
+@pytest.mark.parametrize("name", ["provocation", "provocation_fresh"])
+@pytest.mark.parametrize("instances", [2, 8])
+def test_instances_that_are_made_up_have_nothing_rolled_back(name: str, instances: int) -> None:
+    found = run(BY_NAME[name], instances, fault=False, seed=0)
+    assert (found.false_actions, found.held_back, found.leaks) == (0, 1, 0), "the policy would; live state knows better"
+    assert run(BY_NAME[name], instances, fault=True, seed=0).found
 
 
 def test_one_forged_series_is_no_proof_against_an_unproved_rollout() -> None:

@@ -56,6 +56,7 @@ async def test_shows_a_service_to_anybody(client: Client) -> None:
         "generation": 1,
         "converged": True,
         "deployment_id": None,
+        "observers": ["checkout-proxy"],
         "instances": [{"id": f"checkout-{n}", "version": "v1", "state": "serving"} for n in (1, 2, 3)],
     }
 

@@ -78,7 +78,7 @@ def test_every_step_names_what_made_it(topics: list[Seen]) -> None:
     steps = rebuild("", topics, BOLD, 1).steps
     assert {step.made_by for step in steps if step.what == "signal"} == {"robust-cusum 2", "events 2"}
     (decision,) = (step for step in steps if step.what == "decision")
-    assert "rollback-deployment 1" in decision.made_by
+    assert "rollback-deployment 2" in decision.made_by
     assert any(line.startswith("passed confident: ") for line in decision.told)
 
 
