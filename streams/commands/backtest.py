@@ -143,6 +143,7 @@ def _rows(found: Figures) -> list[tuple[str, str]]:
         ("would have acted on", str(found.would_act)),
         ("commands", str(found.commands)),
         ("harmful proposals", str(found.harmful)),
+        ("Brier score of confidence", str(found.calibration.brier)),
         ("seconds to repair, people alone", str(found.repair.baseline)),
         ("seconds to repair, estimated", str(found.repair.estimated)),
         ("dead letters", ", ".join(f"{reason} {n}" for reason, n in found.dead_letters.items()) or "none"),

@@ -11,7 +11,7 @@ from html import escape
 from itertools import pairwise
 
 from learning.page import document, plain_tile, table, tile
-from learning.plots import bars, intervals
+from learning.plots import bars, intervals, reliability
 from schemas.envelope import NANOS
 from streams.replay.compare import Comparison
 from streams.replay.figures import STRONGEST, Figures, Handled
@@ -23,7 +23,9 @@ _BINS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 def page(found: Figures, comparison: Comparison | None = None) -> str:
     """Write a backtest as HTML."""
     others = () if comparison is None else (("B", comparison.b),)
-    parts = [f'<p class="soft">{_span(found)}.</p>', *_tiles(found)]
+    parts = [f'<p class="soft">{_span(found)}.</p>']
+    for name, one in (("A" if others else "", found), *others):
+        parts += [f"<h2>{name}</h2>" if name else "", *_tiles(one)]
     if comparison is not None:
         parts.append("<h2>What B does otherwise</h2>")
         parts.append(f"<ul>{''.join(f'<li>{escape(line)}</li>' for line in comparison.differences)}</ul>")
@@ -77,6 +79,12 @@ def _sections(sides: Sequence[tuple[str, Figures]]) -> Iterator[str]:
     repairs = [("people alone", sides[0][1].repair.baseline)]
     yield intervals([*repairs, *((f"with the arc {name}", one.repair.estimated) for name, one in sides)], " s")
     yield f'<p class="soft">{escape(assumed(sides[0][1]))}</p>'
+    if any(one.calibration.claims for _, one in sides):
+        yield "<h2>Is confidence what it says</h2>"
+        for name, one in sides:
+            yield f"<h3>{name}</h3>" if name else ""
+            yield reliability(one.calibration.curve)
+            yield table([("Brier score (0 is perfect)", str(one.calibration.brier))])
     for name, one in sides:
         yield f"<h2>Incidents {name}</h2>{_incidents(one.incidents)}"
         if one.missed:

@@ -44,7 +44,8 @@ def test_a_backtest_tells_figures_and_differences_and_writes_a_page() -> None:
 
 def test_its_json_holds_the_figures_that_the_gate_reads() -> None:
     told = json.loads(run("backtest", "monday", "--labels", "labels.csv", "--json"))
-    assert told["figures"] == {"false_positive_rate": 0.0, "missed_incidents": 0.0, "harmful_proposals": 0.0}
+    guarded = {"false_positive_rate": 0.0, "missed_incidents": 0.0, "harmful_proposals": 0.0}
+    assert told["figures"] == {**guarded, "brier_score": pytest.approx(0.01)}
     assert told["incidents"][0]["truth"] == "INC-1"
     both = json.loads(run("backtest", "monday", "--compare", "bold.toml", "--json"))
     assert (both["a"]["would_act"], both["b"]["would_act"]) == (0, 1)

@@ -67,7 +67,9 @@ def test_found_and_missed_are_told_by_the_list(acting: Replayed) -> None:
     (incident,) = found.incidents
     assert (incident.truth, incident.harm, incident.verdict) == ("INC-1", None, "act")
     assert found.false_incidents.value == 0
-    assert found.figures == {"false_positive_rate": 0.0, "missed_incidents": 0.5, "harmful_proposals": 0.0}
+    guarded = {"false_positive_rate": 0.0, "missed_incidents": 0.5, "harmful_proposals": 0.0}
+    # Said with 0.9, and right.
+    assert found.figures == {**guarded, "brier_score": pytest.approx(0.01)}
 
 
 def test_the_delay_counts_from_when_it_began(acting: Replayed) -> None:
