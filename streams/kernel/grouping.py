@@ -20,6 +20,7 @@ from schemas.envelope import NANOS, Model
 from schemas.incident import Classification, Incident, heard, incident_id
 from schemas.signal import Signal
 from streams.kernel.detect_silence import NAME as SILENCE
+from streams.kernel.detect_witnesses import ENTITY
 
 # What one incident record carries, and what one scope remembers: a storm must not grow either without bound.
 MAX_CHANGES = 32
@@ -236,7 +237,9 @@ def opens_at(scope: Scope, rules: CorrelateRules) -> int:
     # What mostly raises false alarms is no witness: it has to last, whatever else like it there is.
     believed = [s for s in active if f"{s.entity.scope}:{s.name}" not in rules.doubted]
     if len({signal.witness for signal in active}) > 1 and believed:
-        return 0
+        # Instances judged as a whole say that something is wrong, not what: a series that does may be on its way.
+        named = any(signal.name != ENTITY for signal in active)
+        return 0 if named else min(signal.time_unix_nano for signal in active) + rules.group_wait
     if all(s.name == SILENCE for s in active):
         return NEVER
     if any(s.kind == "alert" for s in believed):

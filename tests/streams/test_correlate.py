@@ -359,3 +359,9 @@ def test_what_is_not_waited_for_is_said_to_its_own_partition_and_again_until_it_
 def test_incidents_are_keyed_by_their_scope(clock: Clock) -> None:
     outputs = kernel(clock).take(SIGNALS, batch(SIGNALS, [*BAD_ROLLOUT, progress(100)]))
     assert {(o.topic, o.key) for o in outputs if isinstance(o, Emit)} == {(INCIDENTS, b"demo")}
+
+
+def test_instances_judged_as_a_whole_wait_for_a_series_that_says_what_is_wrong() -> None:
+    whole = [signal(10, f"e{n}", name="reflexarc.entity", instance=f"checkout-{n}") for n in (1, 2)]
+    assert play([*whole, progress(40)])[0].opened_unix_nano == at(12)
+    assert play([*whole, signal(11, "latency"), progress(40)])[0].opened_unix_nano == at(11)
