@@ -14,18 +14,20 @@ stands still, so that a fault does not become the normal.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from enum import IntEnum
 from itertools import pairwise
-from typing import NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from detectors import coarse, evidence
+from detectors.bank_calibration import Calibration
 from detectors.bank_columns import Columns, Kind
+from detectors.bank_verdict import OWN_HISTORY, SHIPPED, BankSettings, Change, Thresholds, Verdict, Witness
 from detectors.coarse import CoarseSeries
+
+__all__ = ["DAY_NANOS", "OWN_HISTORY", "BankSettings", "Change", "SeriesBank", "Thresholds", "Verdict", "Witness"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -34,75 +36,10 @@ Ints = NDArray[np.int64]
 CALM_DECADES = 2.0
 # ... three times in a row, so that one lucky sample in the middle of a fault does not clear it.
 CALM_TICKS = 3
-DAY_NANOS = 86_400 * 1_000_000_000
-OWN_HISTORY = "own history"
-
-
-class Change(IntEnum):
-    """What a verdict says of a series."""
-
-    FIRING = 0
-    CLEARED = 1  # back inside the baseline it departed from
-    ADAPTED = 2  # it stayed where it went for so long that this is its normal now
-
-
-class Thresholds(NamedTuple):
-    """What holds at some event time."""
-
-    false_signals_per_day: float = 1.0
-    models: tuple[str, ...] = ()
-    """The learnt models that set it."""
-
-
-_SHIPPED = Thresholds()
-
-
-@dataclass(frozen=True, slots=True)
-class BankSettings:
-    """Sizes and limits; durations in ticks or nanoseconds of event time."""
-
-    tick_nanos: int = 1_000_000_000
-    lateness_nanos: int = 500_000_000
-    window: int = 64
-    warmup: int = 16
-    adapt_ticks: int = 3600
-    thresholds_at: Callable[[int], Thresholds] = lambda _: _SHIPPED
-    """By event time: a tick is judged by what holds at its end, a single sample by what held when the last tick ended,
-    so that new thresholds begin at the same place in the stream however it was cut into batches."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """A change of state of one series."""
-
-    series: int
-    change: Change
-    time_unix_nano: int
-    # Its place in event-time order: what is judged at once comes `lateness` before the watermark reaches its sample.
-    release_unix_nano: int
-    onset_unix_nano: int
-    observed: float
-    expected: float
-    scale: float
-    height: float
-    level: float  # the largest p-value that was raised then
-    # Position, among the samples given to `fold`, of the last one that the evidence may rest on; -1: one before them.
-    sample: int = field(compare=False)
-    # Of a coarse series: what was surprising, in decades.
-    looks: tuple[tuple[str, float], ...] = ()
-    # The learnt models whose thresholds it was judged by.
-    models: tuple[str, ...] = ()
-    by: str = OWN_HISTORY  # whose verdict it is; others than the bank are in `detectors.witnesses`
-    # Of an entity: the series that have most to do with it, and how far each is out.
-    parts: tuple[tuple[int, float], ...] = ()
-    peers: int = 0  # how many it was compared with
-
-
-class Witness(Protocol):
-    """Judges the same ticks by other evidence than each series' own past."""
-
-    def look(self, tick: int, rows: Ints, values: Floats, times: Ints, sample: int) -> Iterator[Verdict]:
-        """Judge the numbers `[n]` of the series `rows` in a closed tick, whose newest samples are of `times`."""
+# Half-way to firing, as a rule: from here on a series teaches its baseline nothing.
+SUSPICIOUS = 4.0
+SECOND_NANOS = 1_000_000_000
+DAY_NANOS = 86_400 * SECOND_NANOS
 
 
 @dataclass(slots=True)
@@ -131,15 +68,23 @@ class SeriesBank:
         self.late = 0
         self.coarse = CoarseSeries()
         self.witness: Witness | None = None
+        self.calibration = Calibration()
         self._open: dict[int, _OpenTick] = {}
         self._counts: Ints = np.zeros(0, np.int64)  # rows that count, for zero filling
         self._sample = -1  # the last sample before the tick being closed
-        self._thresholds = _SHIPPED  # those in force, where the bank is in time
+        self._thresholds = SHIPPED  # those in force, where the bank is in time
 
     @property
     def watermark(self) -> int:
         """Event time up to which everything has been judged; 0 before the first record."""
         return max(0, self.high - self.settings.lateness_nanos)
+
+    @property
+    def abstaining(self) -> int:
+        """How many series in use are not judged yet: they warm up, or bring too few samples ever to be warm."""
+        c = self.columns
+        young = (c.last_tick >= 0) & (c.slot < 0) & (c.filled < self.settings.warmup)
+        return int(np.count_nonzero(young)) + self.coarse.abstaining
 
     def admit(self, rows: Ints, kinds: NDArray[np.int8], zeros: Ints | None = None) -> None:
         """Give `rows` to new series of these kinds; what the rows knew before is gone.
@@ -272,21 +217,25 @@ class SeriesBank:
             if c.slot[row] >= 0:
                 continue
             surprise = evidence.calibrate(
-                evidence.decades((value[[i]] - c.centre[row]) / scale[i]),
+                evidence.decades((value[[i]] - c.centre[row]) / scale[i], c.filled[row]),
                 c.looks[[row]],
                 c.entered[[row]],
                 c.excess[[row]],
             )
             height = float(evidence.accumulate(c.height[[row]], surprise)[0])
-            if c.firing[row] or height < self._threshold(float(c.density[row])):
+            level = self._level(coarse=False) / max(float(c.density[row]), 1.0)
+            one = np.array([row])
+            if c.firing[row] or height < self.calibration.threshold(c, one, level, coarse=False)[0]:
                 continue
             c.height[row], c.firing[row], c.onset[row] = height, True, time[i]
             c.since[row], c.calm[row] = time[i] // self.settings.tick_nanos, 0
+            c.peak[row] = 0.0
+            p_value = self.calibration.p_value(c, row)
+            self.calibration.raised(c, one, coarse=False)
             # Not before what `watermark` said to be complete when this sample was still to come.
             self._sample, at = int(sample[i]), max(int(time[i]), int(passed[i]) + 1)
             release = max(at - self.settings.lateness_nanos, int(passed[i]) + 1)
-            level = float(self._level(float(c.density[row])))
-            yield self._verdict(row, Change.FIRING, at, float(value[i]), level=level, release=release)
+            yield self._verdict(row, Change.FIRING, at, float(value[i]), odds=(p_value, level), release=release)
 
     def _close_before(self, tick: int) -> Iterator[Verdict]:
         if self.closed < 0:
@@ -309,6 +258,7 @@ class SeriesBank:
         self._learn_interval(rows, tick)
         slow = c.slot[rows] >= 0
         known = (c.filled[rows] >= self.settings.warmup) & ~slow
+        self.calibration.pass_time(tick, self.settings.tick_nanos / SECOND_NANOS, slow, known)
         if known.any():
             yield from self._judge(rows[known], values[known], tick)
         if slow.any():
@@ -361,7 +311,7 @@ class SeriesBank:
 
     def _judge(self, rows: Ints, values: Floats, tick: int) -> Iterator[Verdict]:
         c = self.columns
-        raw = evidence.decades((values - c.centre[rows]) / c.scale[rows])
+        raw = evidence.decades((values - c.centre[rows]) / c.scale[rows], c.filled[rows])
         raw[(c.kind[rows] == Kind.MENTIONS) & (values <= c.centre[rows])] = 0.0
         surprise = evidence.calibrate(raw, c.looks[rows], c.entered[rows], c.excess[rows])
         limit = np.where(c.spread[rows], evidence.MAX_DECADES, evidence.MAX_DECADES_WITHOUT_SPREAD)
@@ -375,8 +325,22 @@ class SeriesBank:
         c.onset[rows] = np.where(begins, np.where(c.last_tick[rows] == tick, c.last_time[rows], end - 1), c.onset[rows])
         c.height[rows] = height
         self._learn_tail(rows, raw)
-        fires = ~c.firing[rows] & (height >= self._threshold(1.0))
-        yield from self._change(rows, values, tick, raw, fires)
+        self.calibration.follow(c, rows, before, coarse=False)
+        self._give_up(rows, end)
+        level = self._level(coarse=False)
+        fires = ~c.firing[rows] & (c.height[rows] >= self.calibration.threshold(c, rows, level, coarse=False))
+        yield from self._change(rows, values, tick, raw, fires, level=level)
+
+    def _give_up(self, rows: Ints, end: int) -> None:
+        """Adopt levels that were suspected for as long as one that fires is given, and never raised."""
+        c = self.columns
+        old = (c.height[rows] >= SUSPICIOUS) & ~c.firing[rows]
+        old &= end - c.onset[rows] >= self.settings.adapt_ticks * self.settings.tick_nanos
+        if old.any():
+            rows = rows[old]
+            self.calibration.end(c, rows, coarse=False)
+            c.height[rows] = c.peak[rows] = 0.0
+            c.filled[rows] = 0
 
     def _judge_coarse(self, rows: Ints, values: Floats, tick: int) -> Iterator[Verdict]:
         """As `_judge`, of series with a detector of their own each: its score is evidence enough, nothing adds up."""
@@ -384,23 +348,25 @@ class SeriesBank:
         slots = c.slot[rows].astype(np.int64)
         height, score = self.coarse.height(slots, c.last_time[rows], values)
         height = np.nan_to_num(height)
-        threshold = evidence.threshold_of(self._level(1.0 / c.interval[rows]))
+        level = self._level(coarse=True)
+        threshold = self.calibration.threshold(c, rows, level, coarse=True)
         before = c.height[rows]
         begins = (before <= 0) & (height > 0) & ~c.firing[rows]
         c.onset[rows] = np.where(begins, c.last_time[rows], c.onset[rows])
         c.height[rows] = height
+        self.calibration.follow(c, rows, before, coarse=True)
         calm = ~c.firing[rows] & (height < threshold)
         self.coarse.learn(slots[calm], score[calm])
         with np.errstate(invalid="ignore"):
-            raw = evidence.decades((values - c.centre[rows]) / c.scale[rows])
+            raw = evidence.decades((values - c.centre[rows]) / c.scale[rows], c.filled[rows])
         # Surprise lasts: it has to rise through the threshold, or what has just been cleared would fire again.
         fires = ~c.firing[rows] & (height >= threshold) & (before < threshold)
-        yield from self._change(rows, values, tick, np.where(height < threshold, raw, np.inf), fires)
+        yield from self._change(rows, values, tick, np.where(height < threshold, raw, np.inf), fires, level=level)
 
     def _change(
-        self, rows: Ints, values: Floats, tick: int, raw: Floats, fires: NDArray[np.bool_]
+        self, rows: Ints, values: Floats, tick: int, raw: Floats, fires: NDArray[np.bool_], *, level: float
     ) -> Iterator[Verdict]:
-        """Fire, clear, adapt."""
+        """Fire, clear, adapt: rows that are all fine, or all coarse."""
         c = self.columns
         end = (tick + 1) * self.settings.tick_nanos
         # A tick from before it fired says nothing of whether it is over.
@@ -411,9 +377,11 @@ class SeriesBank:
         adapts = c.firing[rows] & ~clears & (tick - c.since[rows] >= np.maximum(patience, self.settings.adapt_ticks))
         for change, which in ((Change.FIRING, fires), (Change.CLEARED, clears), (Change.ADAPTED, adapts)):
             for i in np.flatnonzero(which).tolist():
-                level = float(self._level(1.0 / c.interval[rows[i]])) if change is Change.FIRING else 0.0
-                yield self._verdict(int(rows[i]), change, end, float(values[i]), level=level)
-        c.firing[rows[fires]], c.since[rows[fires]] = True, tick
+                row = int(rows[i])
+                odds = (self.calibration.p_value(c, row), level) if change is Change.FIRING else (1.0, 0.0)
+                yield self._verdict(row, change, end, float(values[i]), odds=odds)
+        self.calibration.raised(c, rows[fires], coarse=bool(len(rows) and c.slot[rows[0]] >= 0))
+        c.firing[rows[fires]], c.since[rows[fires]], c.peak[rows[fires]] = True, tick, 0.0
         done = rows[clears | adapts]
         c.firing[done], c.calm[done] = False, 0
         c.height[done[c.slot[done] < 0]] = 0.0
@@ -431,7 +399,7 @@ class SeriesBank:
     def _is_calm(self, rows: Ints) -> NDArray[np.bool_]:
         """Rows whose values may be learned from: they do not fire, nor are they half-way to it."""
         c = self.columns
-        calm: NDArray[np.bool_] = ~c.firing[rows] & (c.height[rows] < self._threshold(1.0) / 2)
+        calm: NDArray[np.bool_] = ~c.firing[rows] & (c.height[rows] < SUSPICIOUS)
         return calm
 
     def _learn_interval(self, rows: Ints, tick: int) -> None:
@@ -457,15 +425,22 @@ class SeriesBank:
     def _turn(self, rows: Ints, gap: Ints) -> None:
         c, slots = self.columns, self.coarse.admit(len(rows))
         rows, gap = rows[: len(slots)], gap[: len(slots)]
-        c.slot[rows], c.interval[rows], c.height[rows] = slots, gap, 0.0
+        c.slot[rows], c.interval[rows], c.height[rows], c.peak[rows] = slots, gap, 0.0, 0.0
 
     def _turn_fine(self, rows: Ints) -> None:
         c = self.columns
         self.coarse.forget(c.slot[rows].astype(np.int64))
-        c.slot[rows], c.interval[rows], c.height[rows] = -1, 1.0, 0.0
+        c.slot[rows], c.interval[rows], c.height[rows], c.peak[rows] = -1, 1.0, 0.0, 0.0
 
     def _verdict(
-        self, row: int, change: Change, time: int, observed: float, *, level: float, release: int | None = None
+        self,
+        row: int,
+        change: Change,
+        time: int,
+        observed: float,
+        *,
+        odds: tuple[float, float],
+        release: int | None = None,
     ) -> Verdict:
         c = self.columns
         slot = int(c.slot[row])
@@ -479,21 +454,15 @@ class SeriesBank:
             expected=float(c.centre[row]),
             scale=float(c.scale[row]),
             height=float(c.height[row]),
-            level=level,
+            p_value=odds[0],
+            level=odds[1],
             sample=self._sample,
             looks=self.coarse.looks(slot) if slot >= 0 and change is Change.FIRING else (),
             models=self._thresholds.models,
         )
 
-    def _threshold(self, samples_per_tick: float) -> float:
-        return float(evidence.threshold_of(self._level(samples_per_tick)))
-
-    def _level(self, looks_per_tick: ArrayLike) -> Floats:
-        """Largest p-value to raise: every series in use has the same part of what may be false in a day."""
-        in_use = max(1, int(np.count_nonzero(self.columns.last_tick >= 0)))
-        looks = in_use * np.asarray(looks_per_tick) * DAY_NANOS / self.settings.tick_nanos
-        level: Floats = self._thresholds.false_signals_per_day / np.maximum(looks, 1.0)
-        return level
+    def _level(self, *, coarse: bool) -> float:
+        return self.calibration.level(self.columns, self._thresholds.max_false_share, coarse=coarse)
 
 
 # Distance in scales at which one sample can carry more than nine decades: below it no threshold is reachable

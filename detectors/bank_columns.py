@@ -59,6 +59,9 @@ class Columns:
     looks: Floats  # the tail record: see `evidence.calibrate`
     entered: Floats
     excess: Floats
+    peak: Floats  # of the excursion at hand
+    peaks: Floats  # excursions that are over, faded: see `excursions.unit`
+    heights: Floats  # the sum of their peaks
     seen: Ints  # the last tick that gave a number
     interval: NDArray[np.float32]  # ticks from one number to the next, smoothed; 1 of a fine series
     streak: NDArray[np.int8]  # long gaps in a row; below zero: short ones
@@ -86,6 +89,9 @@ class Columns:
             looks=np.zeros(size),
             entered=np.zeros(size),
             excess=np.zeros(size),
+            peak=np.zeros(size),
+            peaks=np.zeros(size),
+            heights=np.zeros(size),
             seen=np.full(size, -1, np.int64),
             interval=np.ones(size, np.float32),
             streak=np.zeros(size, np.int8),

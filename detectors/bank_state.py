@@ -11,7 +11,7 @@ import msgspec
 
 from detectors.bank import BankSettings, SeriesBank
 from detectors.bank_columns import Columns
-from detectors.bank_rows import PackedArray, pack, unpack
+from detectors.bank_rows import PackedArray, freeze_rows, pack, thaw_rows, unpack
 from detectors.coarse import CoarseSeries
 
 
@@ -22,6 +22,7 @@ class _Frozen(msgspec.Struct):
     closed: int
     late: int
     coarse: tuple[bytes, bytes]
+    calibration: bytes
 
 
 def freeze(bank: SeriesBank) -> bytes:
@@ -35,6 +36,7 @@ def freeze(bank: SeriesBank) -> bytes:
             closed=bank.closed,
             late=bank.late,
             coarse=bank.coarse.freeze(),
+            calibration=freeze_rows(bank.calibration),
         )
     )
 
@@ -46,5 +48,6 @@ def thaw(state: bytes, settings: BankSettings) -> SeriesBank:
     columns = Columns(**{name: unpack(array) for name, array in frozen.columns.items()})
     series, time, value = (unpack(array) for array in frozen.samples)
     bank.coarse = CoarseSeries.thaw(*frozen.coarse)
+    thaw_rows(bank.calibration, frozen.calibration)
     bank.resume(columns, (series, time, value), high=frozen.high, closed=frozen.closed, late=frozen.late)
     return bank

@@ -120,6 +120,11 @@ class CoarseSeries:
         for record, news in ((s.calm_looks, known), (s.entered, beyond > 0), (s.excess, beyond)):
             record[slots] = record[slots] * FADE + news
 
+    @property
+    def abstaining(self) -> int:
+        """How many have not been judged yet."""
+        return int(np.count_nonzero((self.used == 1) & (self.state.calm_looks == 0)))
+
     def looks(self, slot: int) -> tuple[tuple[str, float], ...]:
         """Return what the looks at one series found surprising, most surprising first, in decades."""
         found = self.state.detector.surprises(slot)

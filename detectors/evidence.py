@@ -16,6 +16,9 @@ Floats = NDArray[np.float64]
 # Degrees of freedom of the Student tail. Window means of latencies and rates have tails far heavier than the normal;
 # four degrees keep the variance finite and ask for about 20 robust standard deviations where the normal asks for 5.
 TAIL_DEGREES = 4.0
+# The scale of fewer values than this is uncertain, the more so as neighbours in time are alike: two degrees.
+YOUNG = 40
+YOUNG_DEGREES = 2.0
 # What a single tick may contribute: probabilities below 1e-18 say more about the tail model than about the series.
 MAX_DECADES = 18.0
 # A history without any spread has no scale, only the fact that this never happened in it. 3.5 decades make three
@@ -39,11 +42,12 @@ ALLOWANCE = 1.0
 LUNDBERG = 1.9868
 
 
-def decades(deviation: Floats) -> Floats:
+def decades(deviation: Floats, samples: ArrayLike = YOUNG) -> Floats:
     """Surprise of robust deviations, -log10 of the two-sided Student tail probability, at most `MAX_DECADES`.
 
     Args:
         deviation: `[n]` distances from the centre in units of robust scale.
+        samples: `[n]` how many values centre and scale were taken from.
 
     """
     # Of four degrees of freedom in closed form, (1 - y)^2 (2 + y) / 2 with y = x / sqrt(4 + x^2), and 1 - y written so
@@ -53,7 +57,18 @@ def decades(deviation: Floats) -> Floats:
         root = np.sqrt(TAIL_DEGREES + far * far)
         rest = TAIL_DEGREES / (root * (root + far))
         surprise: Floats = -2.0 * np.log10(rest) - np.log10((3.0 - rest) / 2.0)
+    young = np.broadcast_to(np.less(samples, YOUNG), far.shape)
+    if young.any():
+        surprise[young] = _young_decades(far[young])
     return np.minimum(surprise, MAX_DECADES)
+
+
+def _young_decades(far: Floats) -> Floats:
+    """Return the same of two degrees of freedom: 1 - x / sqrt(2 + x^2)."""
+    with np.errstate(over="ignore", divide="ignore"):
+        root = np.sqrt(YOUNG_DEGREES + far * far)
+        surprise: Floats = -np.log10(YOUNG_DEGREES / (root * (root + far)))
+    return surprise
 
 
 def calibrate(surprise: Floats, looks: Floats, entered: Floats, excess: Floats) -> Floats:

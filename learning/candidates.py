@@ -24,11 +24,11 @@ class Reach(NamedTuple):
     highest: float
 
 
-# False signals a day: from one in three weeks, stricter than any tail is known to be, to one an hour, more than people
-# keep looking at. Seconds of lone evidence: below 10 a blip that mends itself opens an incident; above 120 a detection
-# is late even by the clock of people.
+# False share: from one in a hundred, stricter than any tail is known to be, to one in two, more than people put up
+# with. Seconds of lone evidence: below 10 a blip that mends itself opens an incident; above 120 a detection is late
+# even by the clock of people.
 DETECTION: Mapping[str, Reach] = {
-    "detect.false_signals_per_day": Reach(2.0, 0.05, 24.0),
+    "detect.max_false_share": Reach(2.0, 0.01, 0.5),
     "correlate.lone_wait_seconds": Reach(1.5, 10.0, 120.0),
 }
 

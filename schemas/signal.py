@@ -99,6 +99,9 @@ class Progress(Record):
     source: str = Field(description="topic and partition, e.g. raw.metrics/3")
     time_unix_nano: TimeUnixNano
     idle: bool = Field(default=False, description="the source has nothing more for now; do not wait for it")
+    abstaining: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="series of the source that are not judged yet: too little is known of them"
+    )
     excuses: bool = Field(
         default=False,
         description="no source is waited for any longer that has not come this far: said by the correlate stage of "

@@ -73,7 +73,7 @@ def _thresholds(course: Course) -> Callable[[int], Thresholds]:
 
     def at(time_unix_nano: int) -> Thresholds:
         now = course.at(time_unix_nano)
-        return Thresholds(now.settings.detect.false_signals_per_day, now.models("detect"))
+        return Thresholds(now.settings.detect.max_false_share, now.models("detect"))
 
     return at
 

@@ -34,9 +34,7 @@ from schemas.errors import ConfigurationError
 # What a learnt model of each kind may set; anything else in it is passed over.
 LEARNT: Mapping[str, frozenset[str]] = {
     POLICY_THRESHOLDS: frozenset({"policy.min_confidence"}),
-    DETECTION_THRESHOLDS: frozenset(
-        {"detect.false_signals_per_day", "correlate.lone_wait_seconds", "correlate.doubted"}
-    ),
+    DETECTION_THRESHOLDS: frozenset({"detect.max_false_share", "correlate.lone_wait_seconds", "correlate.doubted"}),
     CONFIDENCE_CALIBRATION: frozenset({"correlate.rule_records"}),
 }
 
@@ -126,7 +124,7 @@ class DetectSettings(Group):
     """A record further ahead of its broker timestamp than this has a wrong clock and is dead-lettered."""
     window: Annotated[int, Field(ge=16, le=4096)] = 64
     """Ticks of history a series keeps."""
-    warmup: Annotated[int, Field(ge=8)] = 16
+    warmup: Annotated[int, Field(ge=8)] = 24
     """Ticks of history before a series is judged."""
     max_series: Annotated[int, Field(ge=1)] = 200_000
     """Per raw partition, at about 1.8 kB each. Beyond it new series are counted and reported, not kept."""
@@ -134,8 +132,8 @@ class DetectSettings(Group):
     """A series without samples for this long is forgotten; two samples may be missing of one that comes hourly."""
     quiet_seconds: Seconds = 5.0
     """Where the broker has had no log record for longer, event time passes by the clock: no errors is a fact, too."""
-    false_signals_per_day: Annotated[float, Field(gt=0)] = 1.0
-    """How many false signals a day one partition's series may raise together, if their tails are as modelled."""
+    max_false_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """At most this share of what a partition raises may be false; on a day without a fault, so much of one signal."""
     process_learning_seconds: Annotated[float, Field(ge=0)] = 86_400
     """For so long after the first event of a process a partition's processes are only learned, none is told."""
     session_attributes: Annotated[tuple[Name, ...], Field(max_length=4)] = ("session.id",)

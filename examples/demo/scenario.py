@@ -25,8 +25,8 @@ from streams.up import Installation, Supervisor
 SERVICE = "checkout"
 BAD_VERSION = "v2"
 TOPICS = (RAW_METRICS, SIGNALS, INCIDENTS, DECISIONS, ACTIONS, LEARNING)
-# A series is judged after 16 ticks of a second; 25 give its spread a steadier estimate and let start-up effects pass.
-WARM_SECONDS = 25.0
+# A series is judged after 24 ticks of a second, and its scale counts as known after 40.
+WARM_SECONDS = 40.0
 # Group joins take 3 s, imports as much again on a slow laptop; then the warm-up itself.
 WARM_TIMEOUT_SECONDS = 90.0
 # Detection takes seconds, the rollback and its verification some fifteen; a slow machine gets three times that.

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from detectors import evidence
 from detectors.bank import BankSettings, Change, SeriesBank, Verdict
 from detectors.bank_state import freeze, thaw
 from detectors.witnesses import WitnessSettings
@@ -29,9 +28,9 @@ from streams.kernel.base import Emit, Output, Records
 STAGE = "detect"
 DETECTOR = "robust-cusum"
 COARSE_DETECTOR = "univariate-looks"
-MODEL_VERSION = "2"
+MODEL_VERSION = "3"
 # Layout of the snapshot: one of another layout is of no use.
-LAYOUT = 3
+LAYOUT = 4
 OVERFLOW = "reflexarc.series.overflow"
 # Series are looked through for forgotten ones this often per time to live: at most 1/16 of it too late.
 SWEEPS_PER_TTL = 16
@@ -154,7 +153,8 @@ class SeriesDetect:
         if reached <= 0 or (reached <= self._promised and not idle):
             return []
         self._promised = max(reached, self._promised)
-        return progress(self.source, reached, self.rules.signal_partitions, idle=idle)
+        partitions, abstaining = self.rules.signal_partitions, self.bank.abstaining
+        return progress(self.source, reached, partitions, idle=idle, abstaining=abstaining)
 
     def reasons(self, verdict: Verdict, series: Series) -> tuple[str, ...]:
         return explain(verdict, series)
@@ -250,9 +250,9 @@ class SeriesDetect:
         )
 
 
-def progress(source: str, time: int, partitions: int, *, idle: bool) -> list[Output]:
+def progress(source: str, time: int, partitions: int, *, idle: bool, abstaining: int = 0) -> list[Output]:
     """One progress record for every partition of the signals topic."""
-    record = Progress(source=source, time_unix_nano=time, idle=idle)
+    record = Progress(source=source, time_unix_nano=time, idle=idle, abstaining=abstaining)
     return [Emit(SIGNALS, source.encode(), record, partition) for partition in range(partitions)]
 
 
@@ -270,7 +270,7 @@ def signal(kind: SignalKind, verdict: Verdict, series: Series, reasons: tuple[st
         time_unix_nano=verdict.time_unix_nano,
         onset_unix_nano=verdict.onset_unix_nano,
         release_unix_nano=verdict.release_unix_nano if verdict.release_unix_nano < verdict.time_unix_nano else None,
-        p_value=evidence.excursion_p_value(verdict.height) if verdict.change is Change.FIRING else None,
+        p_value=verdict.p_value if verdict.change is Change.FIRING else None,
         observed=verdict.observed,
         expected=verdict.expected,
         unit=series.unit,
@@ -297,8 +297,7 @@ def explain(verdict: Verdict, series: Series) -> tuple[str, ...]:
         return (f"{values}: stayed there for {seconds:.0f} s, so this is its normal now",)
     where = "above" if verdict.observed > verdict.expected else "below"
     far = f"{abs(verdict.observed - verdict.expected) / verdict.scale:.1f} robust deviations " if varies else ""
-    p_value = evidence.excursion_p_value(verdict.height)
-    odds = f"p = {p_value:.1g}, raised below {verdict.level:.1g}"
+    odds = f"p = {verdict.p_value:.1g}, raised below {verdict.level:.1g}"
     if verdict.looks:
         looks = ", ".join(f"{name} ({found:.1f} decades)" for name, found in verdict.looks[:LOOKS_SAID])
         return f"{values}: {far}{where}", f"unlike its own past: {looks}", f"{odds}, against its own calm record"

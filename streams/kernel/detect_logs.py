@@ -162,7 +162,7 @@ class LogDetect(SeriesDetect):
     def _pass_time(self, high: int, moment: Moment, i: int, samples: list[Sample]) -> list[Signal]:
         """Tell what the passing of time shows when the `i`-th record of a batch moves it."""
         bank = self.rules.bank
-        silent = self._silence.pass_time(high // bank.tick_nanos, bank.thresholds_at(high).false_signals_per_day)
+        silent = self._silence.pass_time(high // bank.tick_nanos, bank.thresholds_at(high).max_false_share)
         found = [self._fell(one, moment) for one in silent]
         for judged in self._sessions.pass_time(high):
             if judged.unusual:

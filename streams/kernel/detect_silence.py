@@ -28,8 +28,8 @@ LONGEST_FADES = 0.999
 # In how many ticks since the instance must have said something else, the last of them in this share of the silence.
 STILL_SPEAKS = 3
 STILL_SHARE = 0.25
-# Of the false signals a day that the series of a partition may raise, this share may be silences.
-FALSE_SHARE = 0.1
+# Of the false signals that a partition may raise on a calm day (`max_false_share`), this share may be silences.
+FALSE_SHARE = 0.5
 
 
 @dataclass(frozen=True, slots=True)

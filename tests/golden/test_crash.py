@@ -22,7 +22,7 @@ from streams.tail import Tail
 from streams.up import Installation, Supervisor, installation
 
 CONFIG = Path(__file__).parents[2] / "examples" / "demo" / "reflexarc.toml"
-WARM_SECONDS = 25.0
+WARM_SECONDS = 40.0
 # A killed worker is missed after two session timeouts of 6 s; the rest is the demo's own time,
 # several times as long on a machine that runs other tests beside it.
 LIMIT_SECONDS = 180.0

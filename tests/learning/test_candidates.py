@@ -32,13 +32,13 @@ def test_no_step_is_wider_than_its_reach_and_none_leads_out_of_bounds(now: dict[
 
 
 def test_each_threshold_is_stepped_alone_and_keeps_what_its_kind_has_learnt() -> None:
-    learnt = {DETECTION_THRESHOLDS: {"detect.false_signals_per_day": 0.5}}
-    now = SHIPPED | {"detect.false_signals_per_day": 0.5}
+    learnt = {DETECTION_THRESHOLDS: {"detect.max_false_share": 0.5}}
+    now = SHIPPED | {"detect.max_false_share": 0.5}
     found = list(candidates(now, learnt, ()))
     waits = [one.parameters for one in found if "correlate.lone_wait_seconds" in one.parameters]
     assert waits == [
-        {"detect.false_signals_per_day": 0.5, "correlate.lone_wait_seconds": 20.0},
-        {"detect.false_signals_per_day": 0.5, "correlate.lone_wait_seconds": 45.0},
+        {"detect.max_false_share": 0.5, "correlate.lone_wait_seconds": 20.0},
+        {"detect.max_false_share": 0.5, "correlate.lone_wait_seconds": 45.0},
     ]
     assert Candidate(POLICY_THRESHOLDS, {CONFIDENCE: 0.85}) in found
 

@@ -86,11 +86,11 @@ def found(kernel: Kernel, topic: Topic, records: Sequence[Record], cuts: Sequenc
 @given(cuts=st.lists(st.integers(1, 130), max_size=8))
 def test_detection_takes_thresholds_up_at_the_same_tick_however_records_come(cuts: list[int]) -> None:
     """Two blips alike: under the shipped budget both are raised, under one of a millionth only the first."""
-    blip = [0.15, 0.15, 0.15, 0.15]
+    blip = [0.15] * 8
     records = [*calm(60), *(metric(60 + n, value) for n, value in enumerate(blip))]
-    records += [one for one in calm(130) if one.time_unix_nano >= at(64)]
-    records = [*records[:104], *(metric(104 + n, value) for n, value in enumerate(blip)), *records[108:]]
-    strict = version("m1", 90, detect__false_signals_per_day=1e-9)
+    records += [one for one in calm(130) if one.time_unix_nano >= at(68)]
+    records = [*records[:104], *(metric(104 + n, value) for n, value in enumerate(blip)), *records[112:]]
+    strict = version("m1", 90, detect__max_false_share=1e-9)
 
     def names(course: Course) -> list[tuple[float, tuple[str, ...]]]:
         lane = raw_to_signal.stage(course, 1).lanes[0]
@@ -101,7 +101,7 @@ def test_detection_takes_thresholds_up_at_the_same_tick_however_records_come(cut
     plain = Settings()
     assert names(Course(plain)) == [(60, ()), (104, ())]
     assert names(Course(plain, [strict])) == [(60, ())]
-    looser = version("m2", 90, detect__false_signals_per_day=20.0)
+    looser = version("m2", 90, detect__max_false_share=1.0)
     assert names(Course(plain, [looser])) == [(60, ()), (104, ("m2",))]
 
 

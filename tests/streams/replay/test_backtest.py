@@ -125,7 +125,7 @@ def test_detection_is_played_once_for_configurations_that_share_it(recording: Ar
     waiting = AUTONOMOUS.model_copy(update={"correlate": CorrelateSettings(resolve_after_seconds=60)})
     backtest.play(waiting)
     assert sum(moved) == recording.raw_records
-    detect = AUTONOMOUS.detect.model_copy(update={"false_signals_per_day": 10.0})
+    detect = AUTONOMOUS.detect.model_copy(update={"max_false_share": 0.5})
     backtest.play(AUTONOMOUS.model_copy(update={"detect": detect}))
     assert sum(moved) == 2 * recording.raw_records
 
