@@ -90,7 +90,7 @@ def test_what_is_said_elsewhere_holds_nothing_here(at: dict[str, str]) -> None:
 async def test_the_executor_obeys_it_before_the_first_change(
     valkey: EmbeddedValkey, topic_prefix: str, at: dict[str, str], kind: ControlKind, guard: str
 ) -> None:
-    tier = {"tier": "observe"} if kind == "pin" else {}
+    tier: dict[str, Any] = {"tier": "observe"} if kind == "pin" else {}
     lifts: ControlKind = "unpin" if kind == "pin" else "resume"
     refused, target, _ = await attempt(valkey, topic_prefix, Case(said=(say(kind, at, **tier),)))
     assert (refused.result, refused.reason.partition(":")[0], target.log) == (Result.REFUSED, guard, [])
