@@ -83,3 +83,12 @@ def test_links_and_paths_lead_somewhere(page: Path) -> None:
     linked = [page.parent / link for link in re.findall(r"\]\((?!https?:)([^)#]+)[^)]*\)", text)]
     inline = re.findall(r"`((?:streams|actions|detectors|schemas|console|docs|tests|examples)/[\w./-]+)`", text)
     assert [str(path) for path in [*linked, *(ROOT / path for path in inline)] if not path.exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_tests_that_are_named_exist(page: Path) -> None:
+    named = re.findall(r"`(tests/[a-z_/]+\.py)((?:::[A-Za-z_]+)+)`", page.read_text())
+    for path, names in named:
+        source = (ROOT / path).read_text()
+        for part in names.removeprefix("::").split("::"):
+            assert re.search(rf"^\s*(async def|def|class) {part}\b", source, re.MULTILINE), f"{path}{names}"

@@ -5,6 +5,7 @@ The mocked API runs what is to be run in a container on this machine, with each 
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -16,12 +17,15 @@ from typing import Any
 
 import orjson
 import pytest
+from typer.testing import CliRunner
 
 from actions.connectors.kubernetes.connector import KubernetesConnector
 from actions.forensics import Forensics, ForensicsSettings
 from schemas.action import ActionCommand
+from streams.cli import app
 from tests.actions.connectors.clusters import SETTINGS, connect, pod, shipped, two_services
-from tests.parts.cluster import FakeCluster
+from tests.actions.connectors.test_kubernetes_executor import kubeconfig
+from tests.parts.cluster import NAMESPACE, FakeCluster
 
 DASH, BASH = ("/bin/dash",), ("/bin/bash", "--norc")
 # Where there is nothing but the shell itself.
@@ -159,3 +163,18 @@ async def test_a_shell_that_lies_is_taken_at_its_word_and_breaks_nothing(
     package, files = await collected(connector, shipped("container-isolation-kubernetes", ill), tmp_path)
     assert files["connections.txt"]["complete"]
     assert (package / "connections.txt").read_text() == "0: zz:1F90 1 01\n0: 1 1 ff\n\n\N{REPLACEMENT CHARACTER} \n"
+
+
+async def test_what_is_optional_fails_no_check(
+    cluster: FakeCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = {"kubeconfig": str(kubeconfig(tmp_path, cluster)), "namespaces": [NAMESPACE], "enabled": True}
+    monkeypatch.setenv("REFLEXARC_CONNECTORS__KUBERNETES", orjson.dumps({"cluster": access}).decode())
+    cluster.forbidden |= {("GET", "pods/exec"), ("POST", "pods/exec")}
+    done = await asyncio.to_thread(CliRunner().invoke, app, ["connectors", "check"])
+    assert "without create pods/exec in shop" in done.output
+    assert (done.exit_code, "MISSING" in done.output) == (0, False)
+    cluster.forbidden.add(("PATCH", "pods"))
+    done = await asyncio.to_thread(CliRunner().invoke, app, ["connectors", "check"])
+    assert "MISSING patch pods in shop" in done.output
+    assert done.exit_code == 1
