@@ -17,6 +17,7 @@ from streams.kernel.detect_processes import Suspicion
 from streams.kernel.text import one_line
 
 MODEL_VERSION = "1"
+CHANGES_VERSION = "2"
 PROCESS = "process.lineage"
 
 
@@ -52,7 +53,7 @@ def change(log: LogRow, entity: Entity, moment: Moment) -> Signal:
         onset_unix_nano=log.time_unix_nano,
         release_unix_nano=moment.release,
         detector="events",
-        model_version=MODEL_VERSION,
+        model_version=CHANGES_VERSION,
         reasons=(said,) if said else (),
         origin=moment.origin,
     )

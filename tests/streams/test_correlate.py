@@ -74,6 +74,18 @@ BAD_ROLLOUT = [
 ]
 
 
+def test_instances_judged_as_a_whole_wait_for_what_it_is() -> None:
+    wholes = [
+        signal(12, one, name="reflexarc.entity", instance=one).model_copy(update={"detector": "entity"})
+        for one in ("checkout-1", "checkout-2")
+    ]
+    (alone, *_) = play([rollout(10), *wholes, progress(100)])
+    assert alone.opened_unix_nano == at(12) + RULES.group_wait
+    (first, *_) = play([rollout(10), *wholes, *BAD_ROLLOUT[1:], progress(100)])
+    assert first.opened_unix_nano == at(12)
+    assert first.classification.label == "deployment_regression"
+
+
 def test_a_bad_rollout_is_one_incident_from_its_onset_to_its_resolution() -> None:
     revisions = play([*BAD_ROLLOUT, progress(100)])
     first, last = revisions[0], revisions[-1]

@@ -68,16 +68,15 @@ def test_found_and_missed_are_told_by_the_list(acting: Replayed) -> None:
     assert (incident.truth, incident.harm, incident.verdict) == ("INC-1", None, "act")
     assert found.false_incidents.value == 0
     guarded = {"false_positive_rate": 0.0, "missed_incidents": 0.5, "harmful_proposals": 0.0}
-    # Said with 0.9, and right.
-    assert found.figures == {**guarded, "brier_score": pytest.approx(0.01)}
+    assert found.figures == {**guarded, "brier_score": pytest.approx(0.01)}  # said with a confidence of 0.9
 
 
 def test_the_delay_counts_from_when_it_began(acting: Replayed) -> None:
     opened = (measured(acting).incidents[0].opened_unix_nano - T0) / NANOS
     assert measured(acting, happened(began=opened - 5)).delays == (5.0,)
     assert measured(acting, happened(began=opened + 3)).delays == (0.0,)
-    (first, *_) = acting.made.incidents
-    assert measured(acting, labelled=False).delays == ((first.opened_unix_nano - first.onset_unix_nano) / NANOS,)
+    # The instances as a whole were the first evidence, and what it is was known two seconds later.
+    assert measured(acting, labelled=False).delays == (2.0,)
 
 
 def test_what_lies_outside_the_recording_is_not_missed(acting: Replayed) -> None:
@@ -111,7 +110,7 @@ def test_without_a_list_what_people_said_then_counts(acting: Replayed) -> None:
 
 
 def test_repair_is_estimated_from_the_decision_and_never_beyond_what_people_take(acting: Replayed) -> None:
-    (decision,) = (one for one in acting.made.decisions if one.verdict == "act")
+    (decision,) = acting.made.decisions
     decided = (decision.time_unix_nano - at(FAULT_AT)) / NANOS
     within = decision.actions[0].verification.within_seconds
     found = measured(acting, happened())
@@ -188,4 +187,4 @@ def test_the_page_shows_all_of_it_and_escapes_what_comes_from_outside(backtest: 
 def test_grants_are_what_decides(tmp_path: Path) -> None:
     nothing = Settings(policy=PolicySettings(grants=(Grant(tier="observe"),)))
     found = measured(Backtest(kept(tmp_path / "archive", bad_rollout())).play(nothing), happened())
-    assert (found.would_act, found.commands, found.decisions) == (0, 0, {"observe": {"escalate": 1, "observe": 1}})
+    assert (found.would_act, found.commands, found.decisions) == (0, 0, {"observe": {"observe": 1}})
