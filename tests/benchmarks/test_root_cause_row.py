@@ -24,16 +24,19 @@ CALM_TICKS = 350
 
 
 def write_day(folder: Path) -> None:
-    """Two services; one uses ten times as much from the hour on. One minute of traces and logs at the beginning."""
+    """Two services; one uses ten times as much from the hour on, and its callers wait. A minute of traces and logs."""
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
     seconds = START + 60 * np.arange(MINUTES)
     used = {name: 10.0 + rng.normal(size=MINUTES) for name in ("shop-1", "cart-1")}
+    slow = {name: 0.1 + 0.005 * rng.normal(size=MINUTES) for name in used}
     used["cart-1"][FAULT : FAULT + 5] = 100.0
+    slow["cart-1"][FAULT : FAULT + 5] = 2.0
     metrics = {
         "TimeStamp": np.concatenate([seconds, seconds]),
         "PodName": ["shop-1"] * MINUTES + ["cart-1"] * MINUTES,
         "CpuUsage(m)": np.concatenate([used["shop-1"], used["cart-1"]]),
+        "PodServerLatencyP90(s)": np.concatenate([slow["shop-1"], slow["cart-1"]]),
     }
     parquet.write_table(pa.table(metrics), folder / "metrics.parquet")
     start = START * 1_000_000_000
@@ -70,7 +73,9 @@ def data(tmp_path: Path) -> Path:
     (common / "graph.csv").write_text(",front,back\nfront,0.0,1.0\nback,0.0,0.0\n")
     issue = tmp_path / "petshop/A/some traffic/issue_0"
     write_metrics(issue / "metrics.csv.gz", [0.0, 0.0, 0.5, 0.5, 0.0])
-    (issue / "target.json").write_bytes(orjson.dumps({"root_cause": {"node": "back", "metric": None}}))
+    (issue / "target.json").write_bytes(
+        orjson.dumps({"target": {"timestamp": START + 600}, "root_cause": {"node": "back"}})
+    )
     return tmp_path
 
 

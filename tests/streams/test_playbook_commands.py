@@ -65,7 +65,7 @@ def test_a_folder_without_playbooks_is_not_sound(tmp_path: Path) -> None:
 
 def test_they_are_listed_with_what_they_serve() -> None:
     listed = run("list").output.splitlines()
-    assert "rollback-deployment v1: deployment_regression: rollback" in listed
+    assert "rollback-deployment v2: deployment_regression: rollback" in listed
 
 
 def test_one_is_explained_with_its_conditions_revert_and_expiry() -> None:

@@ -26,7 +26,7 @@ from schemas.outcome import Outcome
 from schemas.topics import INCIDENTS, LEARNING
 from streams.embedded import EmbeddedValkey
 from streams.incident_to_decision import Decide
-from tests.actions.builders import AUTONOMOUS, LATENCY, SERVICE, incident, seconds
+from tests.actions.builders import AUTONOMOUS, INSTANCE, LATENCY, SERVICE, incident, seconds, signal
 from tests.actions.interleaving import SimulatedTarget, SimulatedTelemetry
 from tests.actions.test_executor_rails import NoWaiting
 from tests.parts.cluster import NAMESPACE, TOKEN, FakeCluster
@@ -57,7 +57,10 @@ async def connectors(cluster: FakeCluster) -> AsyncIterator[dict[str, Connector]
 class Arc:
     """Decide and execute, without the topics between them."""
 
-    def __init__(self, connectors: dict[str, Connector], valkey: EmbeddedValkey, prefix: str) -> None:
+    def __init__(
+        self, connectors: dict[str, Connector], cluster: FakeCluster, valkey: EmbeddedValkey, prefix: str
+    ) -> None:
+        self.cluster = cluster
         self.kernel = Decide(load(connectors=BOTH), AUTONOMOUS, 0, None)
         self.schedule = NoWaiting()
         self.redis = connect(valkey.url)
@@ -83,8 +86,15 @@ class Arc:
     async def through(self, identity: str) -> tuple[list[Outcome], Decision | None]:
         """Take an incident through; gives what was tried, and the decision that nothing came of, if any."""
         now = self.schedule.now
+        pods = [pod["metadata"]["name"] for pod in self.cluster.pods(SERVICE.service)] or [INSTANCE.instance]
+        slow = [signal(LATENCY, entity=INSTANCE.model_copy(update={"instance": pod})) for pod in pods]
         about = incident(
-            id=identity, active_subjects=(LATENCY,), onset_unix_nano=now, opened_unix_nano=now, updated_unix_nano=now
+            id=identity,
+            active_subjects=(LATENCY,),
+            signals=(signal("deployment-1", "noted", kind="change"), *slow),
+            onset_unix_nano=now,
+            opened_unix_nano=now,
+            updated_unix_nano=now,
         )
         (decided,) = take(self.kernel, INCIDENTS, about)
         tried: list[Outcome] = []
@@ -103,8 +113,10 @@ def names(tried: list[Outcome]) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-async def arc(connectors: dict[str, Connector], valkey: EmbeddedValkey, topic_prefix: str) -> AsyncIterator[Arc]:
-    made = Arc(connectors, valkey, topic_prefix)
+async def arc(
+    connectors: dict[str, Connector], cluster: FakeCluster, valkey: EmbeddedValkey, topic_prefix: str
+) -> AsyncIterator[Arc]:
+    made = Arc(connectors, cluster, valkey, topic_prefix)
     yield made
     await made.redis.aclose()
 
