@@ -98,8 +98,8 @@ def asked(seed: int, held_out: str | None = None, trials: int = _TRIALS) -> Iter
 def labelled(folders: Sequence[Path]) -> Iterator[Example]:
     """Describe each run of DBSherlock with one cause by what the live detection raised while that was at work."""
     from benchmarks.scoreboard import telemetry  # noqa: PLC0415 - needs the data
-    from benchmarks.scoreboard.live import LivePartition  # noqa: PLC0415
-    from benchmarks.scoreboard.rows.dbsherlock import read_runs  # noqa: PLC0415
+    from benchmarks.scoreboard.live import LivePartition  # noqa: PLC0415 - as above
+    from benchmarks.scoreboard.rows.dbsherlock import read_runs  # noqa: PLC0415 - as above
 
     runs = [run for folder in folders for run in read_runs(folder)]
     for number, (run, told) in enumerate(zip(runs, telemetry.dbsherlock(folders), strict=True)):

@@ -21,7 +21,6 @@ from typing import Any
 from schemas.codec import encode
 from schemas.envelope import Record
 from schemas.errors import RecordError, Rejection, TemporaryError
-from schemas.signal import Progress
 from schemas.topics import BY_NAME, DEAD_LETTERS, Topic
 from streams.kernel.base import Emit, Keep, Kernel, Output, Records, letter
 from streams.kernel.checkpoint import Snapshot
@@ -293,8 +292,3 @@ class StageRunner:
 
     async def _run(self, work: Callable[..., Any], *args: Any) -> Any:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *args)
-
-
-def _must_last(output: Output) -> bool:
-    """Whether it says anything but how far a source was read."""
-    return isinstance(output, Keep) or not isinstance(output.record, Progress)

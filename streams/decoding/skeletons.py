@@ -32,7 +32,7 @@ Scalar = TypeVar("Scalar", np.int64, np.uint8)
 BYTES_PER_SERIES = 256
 # A skeleton costs about ten parses to learn: learning at most so many of the records of a batch bounds what producers
 # that write the same series differently every time can cost, and the rest is learnt from the next batches.
-LEARN_SHARE = 8
+_LEARN_SHARE = 8
 _LEARN_LEAST = 256
 _FIRST_SLOTS = 1024
 # Longer records are not looked at: what is known of them would be large, and one sample needs no more.
@@ -91,7 +91,7 @@ class Skeletons:
         loop = compiled.loop(0)
         if loop is None:
             return
-        most = max(_LEARN_LEAST, len(values) // LEARN_SHARE)
+        most = max(_LEARN_LEAST, len(values) // _LEARN_SHARE)
         for position, row in zip(positions[:most], rows[:most], strict=True):
             value = values[position]
             if value is not None and len(value) <= MAX_BYTES:
