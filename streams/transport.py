@@ -29,6 +29,7 @@ from itertools import count
 from typing import Any, cast
 
 from aiokafka.errors import IllegalStateError
+from faust.exceptions import ConsumerNotStarted
 from faust.transport.drivers import aiokafka
 from faust.types import TP, ConsumerMessage, Message
 from mode.utils.futures import notify
@@ -303,6 +304,13 @@ class Consumer(aiokafka.Consumer):
             self._in_flight.pop(tp, None)
 
     # -- how far it is
+
+    def assignment(self) -> set[TP]:
+        """Return what it reads; nothing while its thread is still starting, so that it can be stopped then."""
+        try:
+            return super().assignment()
+        except ConsumerNotStarted:
+            return set()
 
     def progress(self) -> dict[Partition, Progress]:
         """Return how far each partition is done, as of the last poll or commit. May be called from any thread."""

@@ -136,3 +136,18 @@ async def test_several_stages_share_a_process_each_with_its_own_group(
     stop.set()
     assert await serving == 0
     assert [len(reader.values) for reader in readers] == [400, 400]
+
+
+@pytest.mark.parametrize("moment", [0, 1, 10, 100])
+async def test_a_worker_told_to_stop_while_it_starts_ends_with_success(
+    broker: Broker, topic_prefix: str, topic: str, moment: int
+) -> None:
+    app = Reader().app(settings(broker.bootstrap_servers, topic_prefix), [topic])
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve([app], stop))
+    while not (app.started and app.reader.started):  # noqa: ASYNC110  # its first turn of the loop, not later
+        await asyncio.sleep(0)
+    for _ in range(moment):  # turns of the loop, not seconds: its consumer's thread has come more or less far
+        await asyncio.sleep(0)
+    stop.set()
+    assert await serving == 0
