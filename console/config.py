@@ -17,6 +17,8 @@ from schemas.topics import Topic
 
 # (body, headers) -> (key, alert) pairs. Raises RecordError for a body that is not what the source sends.
 WebhookParser = Callable[[bytes, Mapping[str, str]], list[tuple[str, Alert]]]
+# (body, headers, now in nanoseconds since the epoch) -> whether it is from the source, and new.
+Verify = Callable[[bytes, Mapping[str, str], int], bool]
 # (topic, key, value): resolves when the broker has it. Raises TemporaryError when that cannot be told.
 Publish = Callable[[Topic, str, bytes], Awaitable[None]]
 
@@ -33,6 +35,7 @@ class ConsoleConfig:
         token: asked for as a bearer token by everything but the page itself and the health probes. May be left out
             on a loopback address only.
         webhooks: parser by source; each is served at `/webhooks/<source>`.
+        signatures: by source, what tells whether a webhook is genuine. Such a source is asked for no token.
         policy: says how long an approval is valid.
         history_seconds: how far back the topics are read at the start.
         max_incidents: how many incidents are held; the longest resolved are dropped first. One with ten decisions
@@ -46,6 +49,7 @@ class ConsoleConfig:
     port: int = 8480
     token: str | None = field(default=None, repr=False)
     webhooks: Mapping[str, WebhookParser] = field(default_factory=dict)
+    signatures: Mapping[str, Verify] = field(default_factory=dict, repr=False)
     policy: PolicySettings = field(default_factory=PolicySettings)
     history_seconds: float = 7 * 24 * 3600.0
     max_incidents: int = 500

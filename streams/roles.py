@@ -25,6 +25,7 @@ from streams.publisher import Publisher
 from streams.settings import KafkaSettings, Settings
 from streams.snapshots import Snapshots
 from streams.sources import WEBHOOKS
+from streams.sources.signatures import verifiers
 from streams.stage import Stage, StageRunner
 from streams.stages import STAGES, Surroundings
 
@@ -92,6 +93,7 @@ def console_config(settings: Settings) -> ConsoleConfig:
         port=settings.console.port,
         token=settings.console.token,
         webhooks=WEBHOOKS,
+        signatures=verifiers({name: key.get_secret_value() for name, key in settings.console.signatures.items()}),
         policy=settings.policy,
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -39,6 +39,7 @@ LEARNT: Mapping[str, frozenset[str]] = {
 }
 
 Seconds = Annotated[float, Field(gt=0)]
+SignedSource = Literal["pagerduty", "sentry"]
 NonNegative = Annotated[float, Field(ge=0)]
 
 
@@ -230,6 +231,8 @@ class ConsoleSettings(Group):
     """0: any free one."""
     token: str | None = Field(default=None, repr=False)
     """Asked of everyone as a bearer token. Needed where others than this machine can reach the console."""
+    signatures: dict[SignedSource, Annotated[SecretStr, Field(min_length=16)]] = {}
+    """Secrets that `pagerduty` and `sentry` sign webhooks with. Theirs need a right signature then, and no token."""
 
 
 class LearnSettings(Group):

@@ -1,6 +1,7 @@
 """PagerDuty's webhooks (version 3) to alerts: also who has acknowledged an incident.
 
-Served by the console as `/webhooks/pagerduty`; a custom header of the subscription carries the console's token.
+Served by the console as `/webhooks/pagerduty`; its signature is checked where its secret is set
+(`console.signatures`); otherwise a custom header of the subscription carries the console's token.
 
 | PagerDuty | alert |
 |---|---|

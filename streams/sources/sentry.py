@@ -1,7 +1,8 @@
 """Sentry's webhooks (issue alerts, metric alerts, issues) to alerts; of an assigned issue somebody takes care.
 
-Served by the console as `/webhooks/sentry`. Sentry cannot send the console's token: put a proxy before it that checks
-its signature and adds it. Subscribe to alerts and issues, not to `error`: every error would be an alert.
+Served by the console as `/webhooks/sentry`. Sentry cannot send the console's token: set its client secret
+(`console.signatures`), and its signature is checked instead. Subscribe to alerts and issues, not to `error`: every
+error would be an alert.
 
 | header `Sentry-Hook-Resource` | alert |
 |---|---|

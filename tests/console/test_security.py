@@ -8,13 +8,15 @@ from io import BytesIO
 from typing import Any
 
 import pytest
+from aiohttp.test_utils import TestClient, TestServer
 
 from console.api import bodies
 from console.api.bodies import MAX_BODY_BYTES
 from console.config import ConsoleConfig
 from console.desk import Desk
+from console.server import make_app
 from schemas.errors import ConfigurationError
-from tests.console.conftest import LIVE, TOKEN, Client, Outbox
+from tests.console.conftest import LIVE, TOKEN, Client, Outbox, make_desk
 from tests.console.records import incident
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
@@ -75,6 +77,26 @@ async def test_with_the_token_everything_works(guarded: Client, outbox: Outbox) 
     assert (await guarded.post("/webhooks/test", data=b'["a"]', headers=BEARER)).status == 202
     assert (await guarded.get("/api/incidents", headers=BEARER)).status == 200
     assert len(outbox.sent) == 2
+
+
+@pytest.mark.parametrize("token", [TOKEN, None])
+async def test_a_signed_webhook_needs_its_signature_and_no_token(outbox: Outbox, token: str | None) -> None:
+    desk = make_desk(
+        outbox, token=token, signatures={"test": lambda body, headers, _: headers["Sig"] == str(len(body))}
+    )
+    async with TestClient(TestServer(make_app(desk))) as client:
+        for headers in ({"Sig": "6"}, {"Sig": "6", "Authorization": f"Bearer {TOKEN}"}):
+            refused = await client.post("/webhooks/test", data=b'["a"]', headers=headers)
+            assert refused.status == 403
+        assert outbox.sent == []
+        assert (await client.post("/webhooks/test", data=b'["a"]', headers={"Sig": "5"})).status == 202
+        assert len(outbox.sent) == 1
+        # It is the word of that source about its alerts; nothing else is believed for it.
+        if token is not None:
+            assert (await client.post("/webhooks/other", data=b'["a"]', headers={"Sig": "5"})).status == 401
+            assert (await client.post("/api/controls", json=STOP, headers={"Sig": "5"})).status == 401
+        assert len(outbox.sent) == 1
+    assert desk.webhooks == {("test", "refused"): 2, ("test", "accepted"): 1}
 
 
 async def test_probes_and_the_empty_page_need_no_token(guarded: Client) -> None:
