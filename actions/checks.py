@@ -19,7 +19,7 @@ from schemas.envelope import Entity
 from schemas.incident import Classification, Incident
 from schemas.outcome import NOT_TRIED, Result
 
-_DOUBTS = ("unambiguous", "confident", "familiar")
+_DOUBTS = ("uncontested", "unambiguous", "confident", "familiar")
 _NOTHING_TO_DO = ("incident_open", "still_firing")
 _NOTHING_TO_PROPOSE = ("step_exists", "classified", "playbook_found", "cause_is_here", "target_known")
 # What refused these may have passed. A system that does not know the target today knows it no more in a minute.
@@ -51,6 +51,13 @@ def standing(incident: Incident) -> list[Check]:
         # Dependency order: mending a victim hides its cause.
         Check(name="cause_is_here", passed=cause == here, detail=f"the likeliest cause is in {cause}"),
     ]
+
+
+def uncontested(incident: Incident) -> Check:
+    """Check that nobody else speaks for a series of the evidence: who may write telemetry may write anybody's."""
+    found = sorted({f"{signal.name} of {signal.entity}" for signal in incident.evidence if signal.contested})
+    told = f"more than one producer speaks for {', '.join(found[:3])}" if found else "no series has two producers"
+    return Check(name="uncontested", passed=not found, detail=told)
 
 
 def certainty(incident: Classified, settings: PolicySettings) -> list[Check]:

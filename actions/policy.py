@@ -12,7 +12,17 @@ from typing import Unpack
 
 from actions.autonomy import Reliability
 from actions.catalog import Catalog
-from actions.checks import certainty, for_a_person, next_step, reversible, served, standing, tier_in_force, weigh
+from actions.checks import (
+    certainty,
+    for_a_person,
+    next_step,
+    reversible,
+    served,
+    standing,
+    tier_in_force,
+    uncontested,
+    weigh,
+)
 from actions.playbook import Issue, Playbook, Step
 from actions.rails import RailsSnapshot, evaluate
 from actions.settings import Grant, PolicySettings
@@ -55,7 +65,7 @@ def decide(
     snapshot = rails or RailsSnapshot()
     decision_id = content_id("decision", incident.id, incident.revision, now_unix_nano)
     playbook = catalog.serving(incident, snapshot.not_served)
-    checks = [*standing(incident), *certainty(incident, settings), served(incident, playbook)]
+    checks = [*standing(incident), uncontested(incident), *certainty(incident, settings), served(incident, playbook)]
     tier: Tier = "observe"
     command: ActionCommand | None = None
     target = Entity(environment=incident.environment, service=incident.service)

@@ -21,7 +21,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import coarse, evidence
+from detectors import coarse, contested, evidence
 from detectors.bank_calibration import Calibration
 from detectors.bank_columns import Columns, Kind
 from detectors.bank_verdict import OWN_HISTORY, SHIPPED, BankSettings, Change, Thresholds, Verdict, Witness
@@ -212,6 +212,10 @@ class SeriesBank:
         with np.errstate(invalid="ignore"):
             far = np.abs(value - c.centre[series]) > scale * _FAR
         far &= (c.kind[series] == Kind.GAUGE) & ~c.firing[series] & c.spread[series]
+        if not far.any():
+            return
+        part = (series, time, value)
+        earlier = contested.Earlier.of(np.unique(series[far]), self.open_samples(), part)
         for i in np.flatnonzero(far).tolist():
             row = int(series[i])
             if c.slot[row] >= 0:
@@ -229,6 +233,8 @@ class SeriesBank:
                 continue
             c.height[row], c.firing[row], c.onset[row] = height, True, time[i]
             c.since[row], c.calm[row] = time[i] // self.settings.tick_nanos, 0
+            if earlier.contradict(c, row, int(time[i]), i):
+                c.contested[row] = c.since[row]
             c.peak[row] = 0.0
             p_value = self.calibration.p_value(c, row)
             self.calibration.raised(c, one, coarse=False)
@@ -251,7 +257,8 @@ class SeriesBank:
         self.closed = tick
 
     def _close(self, tick: int, bucket: _OpenTick | None) -> Iterator[Verdict]:
-        rows, values = self._aggregate(tick, bucket)
+        rows, values, doubted = self._aggregate(tick, bucket)
+        yield from self._doubt(doubted, tick)
         if not len(rows):
             return
         c = self.columns
@@ -268,8 +275,14 @@ class SeriesBank:
         if self.witness is not None:
             yield from self.witness.look(tick, rows, values, c.last_time[rows], self._sample)
 
-    def _aggregate(self, tick: int, bucket: _OpenTick | None) -> tuple[Ints, Floats]:
-        """One number per series of the tick, rows ascending."""
+    def _doubt(self, doubted: dict[int, float], tick: int) -> Iterator[Verdict]:
+        """Say again of what has fired that it does, now that it is contested."""
+        for row, value in doubted.items():
+            odds = (self.calibration.p_value(self.columns, row), self._level(coarse=self.columns.slot[row] >= 0))
+            yield self._verdict(row, Change.FIRING, (tick + 1) * self.settings.tick_nanos, value, odds=odds)
+
+    def _aggregate(self, tick: int, bucket: _OpenTick | None) -> tuple[Ints, Floats, dict[int, float]]:
+        """One number per series of the tick, rows ascending; and of what fires and is contested now, the newest."""
         bucket = bucket or _NOTHING
         series, time = np.concatenate(bucket.series), np.concatenate(bucket.time)
         value = np.concatenate(bucket.value)
@@ -282,12 +295,14 @@ class SeriesBank:
         c.density[rows] += 0.125 * (number.astype(np.float32) - c.density[rows])
         last = np.zeros(len(rows), np.int64)
         last[inverse] = np.arange(len(inverse))  # of repeated indices the last assignment stands
+        samples = contested.TickSamples(rows, inverse, time, value, number, last)
+        doubted = contested.note(c, tick, self.settings.tick_nanos, samples, self._is_calm(rows))
         if (kind == Kind.COUNTER).any():
             values = self._rates(rows, time[last], value[last], values)
         c.last_tick[rows], c.last_time[rows] = tick, time[last]
         rows, values = self._fill_zeros(rows, values, tick)
         keep = np.isfinite(values)
-        return rows[keep], values[keep]
+        return rows[keep], values[keep], doubted
 
     def _rates(self, rows: Ints, time: Ints, newest: Floats, values: Floats) -> Floats:
         """Replace counters by their increase per second since the tick before; the first sample has none."""
@@ -459,6 +474,7 @@ class SeriesBank:
             sample=self._sample,
             looks=self.coarse.looks(slot) if slot >= 0 and change is Change.FIRING else (),
             models=self._thresholds.models,
+            contested=change is Change.FIRING and contested.in_doubt(c, row, self.settings.tick_nanos),
         )
 
     def _level(self, *, coarse: bool) -> float:

@@ -62,6 +62,10 @@ class Columns:
     peak: Floats  # of the excursion at hand
     peaks: Floats  # excursions that are over, faded: see `excursions.unit`
     heights: Floats  # the sum of their peaks
+    pace: Floats  # seconds from one sample to the next: see `contested`
+    crowded: Floats  # share of ticks with samples out of turn
+    strayed: NDArray[np.bool_]  # the last sample was far from the baseline
+    contested: Ints  # the last tick in which samples out of turn disagreed; -1: none
     seen: Ints  # the last tick that gave a number
     interval: NDArray[np.float32]  # ticks from one number to the next, smoothed; 1 of a fine series
     streak: NDArray[np.int8]  # long gaps in a row; below zero: short ones
@@ -92,6 +96,10 @@ class Columns:
             peak=np.zeros(size),
             peaks=np.zeros(size),
             heights=np.zeros(size),
+            pace=np.zeros(size),
+            crowded=np.zeros(size),
+            strayed=np.zeros(size, np.bool_),
+            contested=np.full(size, -1, np.int64),
             seen=np.full(size, -1, np.int64),
             interval=np.ones(size, np.float32),
             streak=np.zeros(size, np.int8),

@@ -76,6 +76,7 @@ class Verdict:
     # Of an entity: the series that have most to do with it, and how far each is out.
     parts: tuple[tuple[int, float], ...] = ()
     peers: int = 0  # how many it was compared with
+    contested: bool = False  # samples of it that disagree came out of turn: see `detectors.contested`
 
 
 class Witness(Protocol):

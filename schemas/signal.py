@@ -65,6 +65,10 @@ class Signal(Record):
     )
     inhibited_by: Name | None = Field(default=None, description="the rule of inhibition here that holds it back")
     acknowledged_by: str = Field(default="", description="of an alert: who looks after it")
+    contested: bool = Field(
+        default=False,
+        description="samples of the same series that came out of turn disagree: more than one producer speaks for it",
+    )
     origin: Origin | None = None
 
     @property

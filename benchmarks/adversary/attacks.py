@@ -19,6 +19,7 @@ from benchmarks.adversary.world import (
     INSTANCES,
     SECONDS,
     SERVICE,
+    STAGGER,
     Weather,
     at,
     resource,
@@ -117,6 +118,14 @@ def impersonation(level: float, fault: bool, seed: int) -> list[Sent]:
     return telemetry(Weather(fault=fault), seed) + forged
 
 
+def impersonation_timed(level: float, fault: bool, seed: int) -> list[Sent]:
+    """Do so for two instances, each forged sample `level` of an interval after the instance's own."""
+    forged = [] if level == 0 else [rollout(FAULT_AT - 1.5, MARKER)]
+    for number, instance in enumerate(INSTANCES[:2] if level else ()):
+        forged += [_sample(instance, second, number * STAGGER + level) for second in range(FAULT_AT, SECONDS)]
+    return telemetry(Weather(fault=fault), seed) + forged
+
+
 def clock_attack(level: float, fault: bool, seed: int) -> list[Sent]:
     """Give a share of the records a wrong clock: hours ahead, hours behind, or the end of time."""
     generator = np.random.default_rng(seed)
@@ -149,7 +158,16 @@ ATTACKS: Sequence[Attack] = (
         impersonation,
         "the same, in the name of instances that there are",
         fresh=True,
-        limit="who may write telemetry in the name of two instances can have their newest, unproved rollout taken back",
+    ),
+    Attack(
+        "impersonation_timed",
+        "of an interval after the true sample",
+        (0, 0.1, 0.3, 0.5, 0.7, 0.9),
+        impersonation_timed,
+        "the same for two, timed",
+        fresh=True,
+        limit="who knows when two instances report, and forges samples in the last 40 % of an interval, can have their "
+        "newest, unproved rollout taken back before the true samples contradict",
     ),
     Attack("clock", "share of wrong clocks", (0, 0.05, 0.2, 0.4), clock_attack, "time itself lies"),
 )
@@ -197,16 +215,16 @@ def _forged(instance: str, second: int) -> Sent:
     return _sample(f"{MARKER}-{instance}", second)
 
 
-def _sample(instance: str, second: int) -> Sent:
+def _sample(instance: str, second: int, after: float = 0.3) -> Sent:
     bad = second >= FAULT_AT
     sample = MetricSample(
         name="http.server.request.duration.p95",
-        time_unix_nano=at(second + 0.3),
+        time_unix_nano=at(second + after),
         value=(0.9 if bad else 0.1) + 0.001 * (second % 7),
         unit="s",
         resource=resource(instance),
     )
-    return sent(RAW_METRICS, sample, second + 0.3)
+    return sent(RAW_METRICS, sample, second + after)
 
 
 def _skewed(one: Sent, kind: int) -> Sent:

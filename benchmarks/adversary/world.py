@@ -21,6 +21,8 @@ SERVICE, ENVIRONMENT = "checkout", "prod"
 INSTANCES = ("checkout-1", "checkout-2", "checkout-3")
 SECONDS = 240
 HARMLESS_ROLLOUT_AT, FAULT_AT = 50, 110
+# Seconds between the reports of one instance and the next.
+STAGGER = 0.2
 INFO, ERROR = 9, 17
 _SERIES = (
     Series(name="http.server.request.duration.p95", unit="s"),
@@ -53,7 +55,9 @@ def telemetry(weather: Weather, seed: int) -> list[Sent]:
         level[2] *= weather.traffic if weather.fault and second >= FAULT_AT else 1.0
         for number, instance in enumerate(INSTANCES):
             values = np.maximum(level + generator.normal(0, _NOISE), 0.0)
-            records.append(sent(RAW_METRICS, _block(instance, second + number * 0.2, values), second + number * 0.2))
+            records.append(
+                sent(RAW_METRICS, _block(instance, second + number * STAGGER, values), second + number * STAGGER)
+            )
         records += _logs(weather, second)
     return records
 

@@ -30,13 +30,15 @@ DETECTOR = "robust-cusum"
 COARSE_DETECTOR = "univariate-looks"
 MODEL_VERSION = "3"
 # Layout of the snapshot: one of another layout is of no use.
-LAYOUT = 4
+LAYOUT = 5
 OVERFLOW = "reflexarc.series.overflow"
 # Series are looked through for forgotten ones this often per time to live: at most 1/16 of it too late.
 SWEEPS_PER_TTL = 16
 
 # The scale of a series that is zero and has always been: `SeriesBank` gives it the smallest there is.
 _NEVER_VARIED = 1e-30
+
+CONTESTED = ("contested: samples of it that came out of turn disagree, so more than one producer speaks for it",)
 
 # More looks than this in a signal are not read.
 LOOKS_SAID = 4
@@ -259,8 +261,9 @@ def progress(source: str, time: int, partitions: int, *, idle: bool, abstaining:
 def signal(kind: SignalKind, verdict: Verdict, series: Series, reasons: tuple[str, ...], origin: Origin) -> Signal:
     """Make the signal of a verdict."""
     state = _STATES[verdict.change]
+    said = f"{state}, contested" if verdict.contested else state
     return Signal(
-        id=signal_id(series.id, state, verdict.onset_unix_nano),
+        id=signal_id(series.id, said, verdict.onset_unix_nano),
         kind=kind,
         state=state,
         entity=series.entity,
@@ -278,7 +281,8 @@ def signal(kind: SignalKind, verdict: Verdict, series: Series, reasons: tuple[st
         support="own history",
         model_version=MODEL_VERSION,
         models=verdict.models,
-        reasons=reasons,
+        contested=verdict.contested,
+        reasons=(*reasons, *CONTESTED) if verdict.contested else reasons,
         origin=origin,
     )
 

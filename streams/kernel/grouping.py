@@ -341,7 +341,8 @@ def strongest(evidence: dict[str, Signal], name: str) -> dict[str, Signal]:
 
 
 def _news(incident: Incident) -> tuple[object, ...]:
-    return incident.classification.label, incident.severity, incident.services
+    contested = tuple(signal.id for signal in incident.signals if signal.contested)
+    return incident.classification.label, incident.severity, incident.services, contested
 
 
 def _state(incident: Incident) -> tuple[object, ...]:

@@ -222,12 +222,16 @@ def granted(tier: Tier) -> PolicySettings:
     return PolicySettings(grants=(Grant(tier=tier),))
 
 
+CONTESTED = signal(entity=Entity(environment="demo", service="checkout", instance="c")).model_copy(
+    update={"contested": True}
+)
 # What the decision alone checks: the incident and settings, and what necessarily fails with it.
 DECIDED: dict[str, tuple[Incident, PolicySettings, set[str]]] = {
     "incident_open": (incident(status="resolved", resolved_unix_nano=T0), AUTONOMOUS, set()),
     # With nothing that fires there is nothing to verify by, either.
     "still_firing": (incident(active_subjects=()), AUTONOMOUS, {"target_known"}),
     "cause_is_here": (incident(root_causes=(ELSEWHERE,)), AUTONOMOUS, set()),
+    "uncontested": (incident(signals=(*incident().signals, CONTESTED)), AUTONOMOUS, set()),
     "unambiguous": (classified(prediction_set=("deployment_regression", "x")), AUTONOMOUS, set()),
     "confident": (classified(confidence=0.79), AUTONOMOUS, set()),
     "familiar": (classified(credibility=0.09), AUTONOMOUS, set()),

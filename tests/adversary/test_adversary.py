@@ -39,8 +39,17 @@ def test_unperturbed_the_fault_is_mended_once_and_calm_stays_calm() -> None:
 
 
 def test_the_judge_sees_a_wrong_action_where_there_is_one() -> None:
-    """The limit that is documented: who speaks for instances that there are. A judge must not miss it."""
-    assert run(BY_NAME["impersonation"], 2, fault=False, seed=0).false_actions == 1
+    """The limit that is documented: who forges just before the true sample. A judge must not miss it."""
+    assert run(BY_NAME["impersonation_timed"], 0.9, fault=False, seed=0).false_actions == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "level"), [*(("impersonation", n) for n in (1, 2, 3)), *(("impersonation_timed", n) for n in (0.1, 0.5))]
+)
+def test_who_speaks_for_instances_that_there_are_has_nothing_rolled_back(name: str, level: float) -> None:
+    found = run(BY_NAME[name], level, fault=False, seed=0)
+    assert (found.false_actions, found.incidents) == (0, 1), "a person is asked"
+    assert run(BY_NAME[name], level, fault=True, seed=0).mended, "of a true fault nobody says otherwise"
 
 
 @pytest.mark.parametrize("name", ["provocation", "provocation_fresh"])

@@ -151,6 +151,16 @@ def test_a_restored_correlator_goes_on_exactly(where: int) -> None:
         assert restored.take(record) == whole.take(record)
 
 
+def test_that_a_signal_is_contested_is_told_at_once_and_in_its_place() -> None:
+    fired = [signal(10, "a"), signal(10, "b", name="errors")]
+    doubted = fired[0].model_copy(
+        update={"id": "doubted", "contested": True, "time_unix_nano": at(11), "onset_unix_nano": at(10)}
+    )
+    found = play([*fired, progress(10.5), doubted, progress(11.5)])
+    assert [[s.contested for s in revision.signals] for revision in found] == [[False, False], [False, True]]
+    assert found[1].updated_unix_nano == at(11), "not after group_interval"
+
+
 def test_a_repeated_signal_changes_nothing() -> None:
     twice = [record for record in BAD_ROLLOUT for _ in range(2)]
     assert play([*twice, progress(100)]) == play([*BAD_ROLLOUT, progress(100)])
