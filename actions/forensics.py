@@ -12,7 +12,6 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import os
 import re
 import shutil
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
@@ -22,10 +21,12 @@ from typing import Annotated, Any, BinaryIO
 import orjson
 from pydantic import Field, model_validator
 
+from actions import evidence_folder, signing
 from actions.connectors.base import Connector, State
 from actions.connectors.settings import Group
 from actions.evidence_store import MANIFEST, Bucket, BucketSettings
 from schemas.action import ActionCommand
+from schemas.envelope import NANOS
 from schemas.errors import PermanentError, TemporaryError
 
 log = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class ForensicsSettings(Group):
     """Where each action's package is written. None: nothing is collected."""
     store: BucketSettings | None = None
     """Where it is copied to from there. What has arrived whole is removed from the folder."""
+    signing_key: Path | None = None
+    """Private key that the manifests of packages are signed with (`reflexarc keys new`). None: they are not signed."""
     package_mib: Annotated[int, Field(ge=1)] = 256
     """Most that one package may take; what is cut off there is marked so."""
     folder_mib: Annotated[int, Field(ge=1)] = 4096
@@ -67,7 +70,7 @@ class Package:
 
     async def add(self, name: str, content: AsyncIterable[bytes]) -> None:
         """Write one file, as far as there is room. What cannot be read is noted, and the rest goes on."""
-        if not name or Path(name).name != name or name == MANIFEST:
+        if not name or Path(name).name != name or name in {MANIFEST, evidence_folder.SIGNATURE}:
             raise PermanentError(f"{name!r:.100} is no name of a file")
         entry: State = {"name": name, "complete": False, "problem": None, "begun_unix_nano": self._clock()}
         self.files.append(entry)
@@ -97,7 +100,13 @@ Collecting = Callable[[ActionCommand, Package], Awaitable[None]]
 
 
 class Forensics:
-    """Where an executor keeps evidence."""
+    """Where an executor keeps evidence.
+
+    Raises:
+        ConfigurationError: the library for the bucket is not installed.
+        PermanentError: the key to sign with cannot be used.
+
+    """
 
     def __init__(
         self, settings: ForensicsSettings, executor: str, clock: Callable[[], int], records: Collecting | None = None
@@ -107,6 +116,14 @@ class Forensics:
         self._clock = clock
         self._records = records
         self._bucket = None if settings.store is None else Bucket(settings.store)
+        self._key = None if settings.signing_key is None else signing.private_key(settings.signing_key)
+        self._say_what_was_left()
+
+    def _say_what_was_left(self) -> None:
+        found = [] if self._settings.folder is None else evidence_folder.packages(self._settings.folder)
+        left = [one for one in found if one.is_abandoned(self._clock() / NANOS)]
+        if left:
+            log.warning("%d packages of evidence were never sealed: see `reflexarc evidence list`", len(left))
 
     async def collect(self, command: ActionCommand, connector: Connector, before: State) -> State:
         """Collect what the step asks for; gives what the outcome says of it, nothing when nothing was asked for."""
@@ -127,9 +144,9 @@ class Forensics:
         held = await self._held(command.id)
         if held is not None:
             return held
-        if await asyncio.to_thread(_size, root) >= self._settings.folder_mib * _MIB:
+        if await asyncio.to_thread(evidence_folder.size, root) >= self._settings.folder_mib * _MIB:
             raise PermanentError(f"{root} is full")
-        package = Package(_new_folder(root, command.id), self._settings.package_mib * _MIB, self._clock)
+        package = Package(evidence_folder.new_folder(root, command.id), self._settings.package_mib * _MIB, self._clock)
         problem = await self._fill(package, command, connector, before)
         sealed = await asyncio.to_thread(self._seal, package, command, problem)
         return await self._delivered(command.id, sealed)
@@ -149,7 +166,7 @@ class Forensics:
             return sealed
         folder = Path(sealed["package"])
         try:
-            place = await self._bucket.copy(action_id, _copying_order(folder))
+            place = await self._bucket.copy(action_id, evidence_folder.copying_order(folder))
         except TemporaryError as error:
             problems = [problem for problem in (sealed["problem"], f"it could not be copied: {error}"[:300]) if problem]
             return sealed | {"problem": "; ".join(problems)}
@@ -177,13 +194,10 @@ class Forensics:
             "decision_id": command.decision_id,
             "target": str(command.target),
             "problem": problem,
-            "files": [item | _locked(package.folder / item["name"]) for item in package.files],
+            "files": [item | evidence_folder.locked(package.folder / item["name"]) for item in package.files],
             "custody": [{"by": self._executor, "did": "collected", "at_unix_nano": self._clock()}],
         }
-        path = package.folder / MANIFEST
-        path.write_bytes(orjson.dumps(manifest, option=orjson.OPT_INDENT_2))
-        _locked(path)
-        return _summary(str(package.folder), path.read_bytes())
+        return _summary(str(package.folder), evidence_folder.seal(package.folder, manifest, self._key))
 
 
 async def _tried(collecting: Awaitable[None], command: ActionCommand) -> str | None:
@@ -197,22 +211,6 @@ async def _tried(collecting: Awaitable[None], command: ActionCommand) -> str | N
         log.exception("evidence of action %s", command.id)
         return f"{type(error).__name__}: {error}"
     return None
-
-
-def _locked(path: Path) -> State:
-    """Give the size and hash of a file that is on disk, and that nobody changes by mistake any more."""
-    if not path.exists():
-        return {"bytes": 0, "sha256": None}
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    path.chmod(0o400)
-    return {"bytes": path.stat().st_size, "sha256": digest}
-
-
-def _copying_order(folder: Path) -> list[Path]:
-    """Give the files of a package, its manifest last: where that is, all are."""
-    return sorted(folder.iterdir(), key=lambda path: (path.name == MANIFEST, path.name))
 
 
 def _sealed(root: Path, name: str) -> State | None:
@@ -230,24 +228,6 @@ def _summary(place: str, manifest: bytes) -> State:
         "incomplete": [item["name"] for item in found["files"] if not item["complete"]],
         "problem": found["problem"],
     }
-
-
-def _new_folder(root: Path, name: str) -> Path:
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # What an executor that died had begun stays as it was.
-    number = 1 + sum(1 for _ in root.glob(f"{name}.*"))
-    folder = root / f"{name}.{number}"
-    folder.mkdir(mode=0o700)
-    return folder
-
-
-def _size(root: Path) -> int:
-    total = 0
-    for path in root.rglob("*"):
-        # Another action's package may just have been copied away.
-        with contextlib.suppress(FileNotFoundError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total
 
 
 async def _once(content: bytes) -> AsyncIterator[bytes]:

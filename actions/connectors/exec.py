@@ -100,7 +100,7 @@ class ExecConnector(Connector):
         return await self.wait(operation, lambda now: missing(wanted, before, now), params.converge_seconds)
 
     async def check(self) -> list[Finding]:
-        manifest = exec_manifest.read(self._settings.manifest, self._settings.key_file)
+        manifest = exec_manifest.read(self._settings.manifest, self._settings.public_key)
         return [
             Finding(f"run {words[0]}", name, _may_run(words[0], digest))
             for name, command in manifest.commands.items()
@@ -117,7 +117,7 @@ class ExecConnector(Connector):
         return params
 
     def _command(self, params: Run) -> Command:
-        manifest = exec_manifest.read(self._settings.manifest, self._settings.key_file)
+        manifest = exec_manifest.read(self._settings.manifest, self._settings.public_key)
         found = manifest.commands.get(params.command)
         if found is None:
             raise PermanentError(f"the manifest allows no command {params.command}")

@@ -1,14 +1,14 @@
 """The manifest of local commands: which there are, what arguments they take, and who vouches for it.
 
-Read by the connector before every use. A signature beside the file, HMAC-SHA-256 over its bytes, shows that nobody
-changed it since; the key is a file that only the executor may read. Nothing is ever looked up in PATH or given to a
-shell: an argument takes the place of a placeholder within one word of the command, and stays within it.
+Read by the connector before every use. An Ed25519 signature beside the file (`actions.signing`) shows that nobody
+changed it since; the executor has the public key only, so who breaks into its machine cannot sign. Nothing is ever
+looked up in PATH or given to a shell: an argument takes the place of a placeholder within one word of the command, and
+stays within it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 import stat
 from collections.abc import Mapping
@@ -18,13 +18,12 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, field_validator, model_validator
 
+from actions import signing
 from schemas.codec import describe
 from schemas.errors import PermanentError
 
 # A few hundred commands; what is larger is no manifest.
 _MAX_BYTES = 256 * 1024
-# Shorter keys can be guessed offline from one signed file.
-_MIN_KEY_BYTES = 16
 _PLACEHOLDER = re.compile(r"\{([a-z][a-z0-9_]*)\}")
 
 Argument = str | StrictInt
@@ -123,19 +122,18 @@ class Manifest(Entry):
     commands: Mapping[str, Command]
 
 
-def read(path: Path, key_file: Path) -> Manifest:
-    """Read a manifest that is signed with this key.
+def read(path: Path, public_key: Path) -> Manifest:
+    """Read a manifest that is signed with the private key that belongs to this public one.
 
     Raises:
         PermanentError: it cannot be read, is not signed so, or is not a manifest.
 
     """
     try:
-        content, signature = _bytes(path), _bytes(path.with_name(f"{path.name}.sig"))
-        key = _secret(key_file)
+        content, signature = _bytes(path), _bytes(signing.signature_of(path))
     except OSError as error:
         raise PermanentError(f"{error.filename}: {error.strerror}") from None
-    if not hmac.compare_digest(hmac.new(key, content, hashlib.sha256).hexdigest().encode(), signature.strip()):
+    if not signing.is_signed(content, signature, public_key):
         raise PermanentError(f"{path}: its signature is not that of the key; it was changed, or never signed")
     try:
         return Manifest.model_validate(yaml.safe_load(content))
@@ -169,12 +167,3 @@ def _bytes(path: Path) -> bytes:
     if len(content) > _MAX_BYTES:
         raise PermanentError(f"{path}: over {_MAX_BYTES} bytes")
     return content
-
-
-def _secret(path: Path) -> bytes:
-    key = _bytes(path).strip()
-    if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise PermanentError(f"{path}: others than its owner may read it; chmod 600")
-    if len(key) < _MIN_KEY_BYTES:
-        raise PermanentError(f"{path}: a key has {_MIN_KEY_BYTES} bytes or more")
-    return key

@@ -82,8 +82,8 @@ class LocalCommands(Group):
 
     manifest: Path
     """The manifest; its signature lies beside it, as the same name with `.sig`."""
-    key_file: Path
-    """The key it is signed with. Only its owner may read it."""
+    public_key: Path
+    """The public key that belongs to the one it is signed with."""
     enabled: bool = False
     """Whether actions may run the `apply` of its commands. Until then only their `observe` is run."""
 

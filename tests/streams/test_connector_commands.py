@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
+from actions import signing
 from actions.connectors.registry import KINDS
 from streams.cli import app
 
-KEY = "0123456789abcdef"
 MANIFEST = """
 commands:
   noop:
@@ -35,12 +33,10 @@ def configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def allow(folder: Path, program: str) -> str:
     """Sign a manifest; gives the settings of its connector."""
     manifest, key = folder / "commands.yaml", folder / "key"
-    key.write_text(KEY)
-    key.chmod(0o600)
+    public = signing.new_key(key)
     manifest.write_text(MANIFEST.replace("PROGRAM", program))
-    signature = hmac.new(KEY.encode(), manifest.read_bytes(), hashlib.sha256).hexdigest()
-    manifest.with_name("commands.yaml.sig").write_text(signature)
-    return f'[connectors.exec.host]\nmanifest = "{manifest}"\nkey_file = "{key}"\n'
+    signing.signature_of(manifest).write_bytes(signing.sign(manifest.read_bytes(), signing.private_key(key)))
+    return f'[connectors.exec.host]\nmanifest = "{manifest}"\npublic_key = "{public}"\n'
 
 
 def test_the_rights_of_every_kind_are_listed() -> None:

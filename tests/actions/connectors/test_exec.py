@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import subprocess
-import sys
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,15 +12,16 @@ from typing import Any
 
 import orjson
 import pytest
+from typer.testing import CliRunner
 
+from actions import signing
 from actions.connectors.exec import ExecConnector
 from actions.connectors.registry import build
 from actions.connectors.settings import ConnectorsSettings, LocalCommands
 from schemas.action import Operation
 from schemas.errors import PermanentError, RefusedError, TemporaryError
+from streams.cli import app
 from tests.docs.pages import ROOT, blocks
-
-KEY = "0123456789abcdef"
 
 
 class Host:
@@ -30,8 +30,7 @@ class Host:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.key = folder / "key"
-        self.key.write_text(f"{KEY}\n")
-        self.key.chmod(0o600)
+        self.public_key = signing.new_key(self.key)
         self.manifest = folder / "commands.yaml"
         self.level = folder / "level"
         self.level.write_text("low")
@@ -56,13 +55,11 @@ class Host:
             "timeout_seconds": 5,
         }
         self.manifest.write_bytes(orjson.dumps({"commands": {"set-level": {**plain, **changes}}}))
-        # As the documentation says it is signed.
-        (code,) = [code for code in blocks(ROOT / "docs" / "connectors.md", "sh") if "hmac" in code]
-        command = code.replace("python3", sys.executable)
-        subprocess.run(["/bin/sh", "-ec", command], cwd=self.folder, check=True)
+        signature = signing.sign(self.manifest.read_bytes(), signing.private_key(self.key))
+        signing.signature_of(self.manifest).write_bytes(signature)
 
     def connector(self, *, enabled: bool = True) -> ExecConnector:
-        settings = LocalCommands(manifest=self.manifest, key_file=self.key, enabled=enabled)
+        settings = LocalCommands(manifest=self.manifest, public_key=self.public_key, enabled=enabled)
         return ExecConnector(settings)
 
 
@@ -113,19 +110,29 @@ async def test_a_manifest_that_was_changed_is_not_believed(host: Host) -> None:
 
 
 async def test_a_manifest_signed_with_another_key_is_not_believed(host: Host) -> None:
-    host.key.write_text("fedcba9876543210")
+    mine, host.public_key = host.public_key, signing.new_key(host.folder / "another")
     with pytest.raises(PermanentError, match="signature"):
         await host.connector().observe(operation())
-    host.key.chmod(0o640)
-    with pytest.raises(PermanentError, match="others than its owner may read it"):
+    host.public_key = mine
+    mine.chmod(0o664)
+    with pytest.raises(PermanentError, match="others than its owner may change it"):
         await host.connector().observe(operation())
-    host.key.chmod(0o600)
-    host.key.write_text("short")
-    with pytest.raises(PermanentError, match="16 bytes"):
+    mine.chmod(0o644)
+    host.manifest.with_name("commands.yaml.sig").write_text("no base64 ...")
+    with pytest.raises(PermanentError, match="signature"):
         await host.connector().observe(operation())
     host.manifest.with_name("commands.yaml.sig").unlink()
     with pytest.raises(PermanentError, match="No such file"):
         await host.connector().observe(operation())
+
+
+async def test_it_is_signed_as_the_documentation_says(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = [code for code in blocks(ROOT / "docs" / "connectors.md", "sh") if "keys sign" in code]
+    monkeypatch.chdir(host.folder)
+    for line in code.splitlines():
+        assert CliRunner().invoke(app, shlex.split(line)[1:]).exit_code == 0, line
+    host.public_key = host.folder / "commands.key.pub"
+    assert (await host.connector().observe(operation()))["level"] == "low"
 
 
 async def test_only_what_the_manifest_names_is_run(host: Host) -> None:
@@ -289,7 +296,7 @@ async def test_programs_that_cannot_be_run_are_found_before_they_are_needed(host
 
 
 async def test_it_is_read_only_until_enabled(host: Host) -> None:
-    settings = LocalCommands(manifest=host.manifest, key_file=host.key)
+    settings = LocalCommands(manifest=host.manifest, public_key=host.public_key)
     reading = build(ConnectorsSettings(exec={"host": settings}))["exec.host"]
     before = await reading.observe(operation())
     with pytest.raises(PermanentError, match="read-only"):
