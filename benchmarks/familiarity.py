@@ -19,10 +19,11 @@ from math import sqrt
 from pathlib import Path
 from random import Random
 
-from detectors.memory import SIGNIFICANCE, IncidentMemory, Resemblance, features
+from detectors.memory import SIGNIFICANCE, IncidentMemory, Resemblance, features, profile_of
 from schemas.control import Example
 from schemas.envelope import NANOS, Entity
 from schemas.signal import Signal, signal_id
+from streams.kernel.grouping import Scope, with_profile
 
 # What rises in each class, and how many decades it surprises by, on average.
 CLASSES: dict[str, dict[str, float]] = {
@@ -106,19 +107,34 @@ def labelled(folders: Sequence[Path]) -> Iterator[Example]:
         if _SEVERAL.search(run.cause):
             continue
         (fault,) = told.faults
-        raised = [s for s in LivePartition().signals(told) if s.state == "firing"]
-        during = [s for s in raised if fault.start <= s.time_unix_nano <= fault.end]
-        if during:  # of what is not seen there is no incident
-            yield Example(incident_id=f"run-{number}", label=run.cause, features=features(during, []))
+        raised = [s for s in LivePartition().signals(told) if fault.start <= s.time_unix_nano <= fault.end]
+        during = [s for s in raised if s.state == "firing"]
+        if not during:  # of what is not seen there is no incident
+            continue
+        scope = Scope()
+        for profile in (s for s in raised if s.state == "noted"):
+            scope = with_profile(scope, profile)
+        departures = {name: float(far) for name, far in scope.profile.attributes.items()} if scope.profile else {}
+        yield Example(
+            incident_id=f"run-{number}",
+            label=run.cause,
+            features=features(during, []),
+            profile=profile_of(departures),
+        )
 
 
 def left_out(examples: Sequence[Example]) -> tuple[list[tuple[str, Resemblance]], list[tuple[str, Resemblance]]]:
     """Ask about each example a memory of all others, and one of all other classes."""
-    known = [(one.label, IncidentMemory(examples).resemblance(one.features, one.incident_id)) for one in examples]
+    known = [
+        (one.label, IncidentMemory(examples).resemblance(one.features, one.incident_id, one.profile))
+        for one in examples
+    ]
     new = [
         (
             one.label,
-            IncidentMemory(e for e in examples if e.label != one.label).resemblance(one.features, one.incident_id),
+            IncidentMemory(e for e in examples if e.label != one.label).resemblance(
+                one.features, one.incident_id, one.profile
+            ),
         )
         for one in examples
     ]

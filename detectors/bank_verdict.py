@@ -22,6 +22,7 @@ class Change(IntEnum):
     FIRING = 0
     CLEARED = 1  # back inside the baseline it departed from
     ADAPTED = 2  # it stayed where it went for so long that this is its normal now
+    NOTED = 3  # neither abnormal nor well: what it looks like
 
 
 class Thresholds(NamedTuple):
@@ -73,7 +74,7 @@ class Verdict:
     # The learnt models whose thresholds it was judged by.
     models: tuple[str, ...] = ()
     by: str = OWN_HISTORY  # whose verdict it is; others than the bank are in `detectors.witnesses`
-    # Of an entity: the series that have most to do with it, and how far each is out.
+    # Of an entity: the series that have most to do with it, and how far each is out. Of a profile: all of them.
     parts: tuple[tuple[int, float], ...] = ()
     peers: int = 0  # how many it was compared with
     contested: bool = False  # samples of it that disagree came out of turn: see `detectors.contested`

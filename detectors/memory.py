@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum, inf, log10, sqrt
+from math import fsum, hypot, inf, log10, sqrt
+from typing import NamedTuple, Protocol
 
 from detectors.rules import Evidence, family
 from schemas.control import Example
@@ -39,6 +40,11 @@ _CONTEXT = ("rollout", "lone_instance", "intruder")
 _CONTEXT_WEIGHT = sqrt(2.0 / len(_CONTEXT))
 _FARTHEST = sqrt(2.0 + len(_CONTEXT) * _CONTEXT_WEIGHT**2)
 
+# Where both incidents have one, the profile counts for half: what fired is a few of the metrics that moved, and chance
+# has its part in which; but what logs and alerts say is in the mix alone.
+_PROFILE_WEIGHT = 0.5
+_FEWEST_METRICS = 3
+
 
 def features(signals: Sequence[Signal], changes: Sequence[Signal]) -> dict[str, float]:
     """Describe an incident: the root of each kind of signal's share (Hellinger), and three facts around them.
@@ -59,6 +65,41 @@ def distance(one: Features, other: Features) -> float:
     # Summed exactly, so that neither the order of keys nor that of the two matters.
     squares = fsum(both + [value**2 for key, value in other.items() if key not in one])
     return min(1.0, sqrt(squares) / _FARTHEST)
+
+
+def profile_of(departures: Mapping[str, float]) -> dict[str, float]:
+    """Describe an incident by how far each metric was from its level before: the direction alone, so of length 1."""
+    length = hypot(*departures.values())
+    # Two metrics always look alike or opposite.
+    if len(departures) < _FEWEST_METRICS or length == 0.0:
+        return {}
+    return {name: round(departures[name] / length, 4) for name in sorted(departures)}
+
+
+class Described(Protocol):
+    """An incident, as far as it can be compared: an example of the past, or the one at hand."""
+
+    @property
+    def features(self) -> Features: ...
+    @property
+    def profile(self) -> Features: ...
+
+
+class _Asked(NamedTuple):
+    features: Features
+    profile: Features
+
+
+def apart(one: Described, other: Described) -> float:
+    """Distance of two incidents: of their mixes, and of their profiles where those are of mostly the same metrics."""
+    mix = distance(one.features, other.features)
+    few, many = sorted((one.profile, other.profile), key=len)
+    shared = [value * many[name] for name, value in few.items() if name in many]
+    if len(shared) < _FEWEST_METRICS or 2 * len(shared) < len(few):
+        return mix
+    # Half of one less the cosine: 0 is the same direction, 1 the opposite one.
+    opposed = min(1.0, max(0.0, (1.0 - fsum(shared)) / 2.0))
+    return sqrt((1.0 - _PROFILE_WEIGHT) * mix**2 + _PROFILE_WEIGHT * opposed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +150,7 @@ class _Held:
 
     def see(self, other: Example) -> float:
         """Take account of another example; returns its distance."""
-        far = distance(self.example.features, other.features)
+        far = apart(self.example, other)
         if other.label == self.example.label:
             self.own = min(self.own, far)
         else:
@@ -156,11 +197,11 @@ class IncidentMemory:
         if not self._classes[label]:
             del self._classes[label]
         for held in self._held.values():
-            far = distance(held.example.features, gone.example.features)
+            far = apart(held.example, gone.example)
             if far == (held.own if held.example.label == label else held.rival):
                 self._measure(held)
 
-    def resemblance(self, found: Features, incident_id: str) -> Resemblance:
+    def resemblance(self, found: Features, incident_id: str, profile: Features | None = None) -> Resemblance:
         """Compare an incident with all that are remembered, except itself.
 
         Each class in turn is supposed to be the true one. How odd an incident is in its class is the ratio of its
@@ -170,7 +211,8 @@ class IncidentMemory:
         distance to the nearest example of whatever class.
         Ties are broken by a number made from the incident's id, which makes the guarantee exact and a replay the same.
         """
-        away = {i: distance(found, one.example.features) for i, one in self._held.items() if i != incident_id}
+        asked = _Asked(found, profile or {})
+        away = {i: apart(asked, one.example) for i, one in self._held.items() if i != incident_id}
         others = [(away[i], one) for i, one in self._held.items() if i in away]
         near = sorted((far, one.example.incident_id, one.example.label) for far, one in others)[:CITED]
         said = {(self._held[i].example.label, self._held[i].example.by) for _, i, _ in near}

@@ -14,10 +14,11 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.bank import BankSettings, Verdict
+from detectors.bank import BankSettings, Change, SeriesBank, Verdict
 from detectors.entity_watch import EntityWatch
 from detectors.objectives import Objective, ObjectiveWatch
 from detectors.peers import PeerWatch
+from detectors.profile import ProfileWatch
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -107,6 +108,12 @@ class Witnesses:
         self.entities = EntityWatch(bank, settings.false_signals_per_day)
         self.peers = PeerWatch(bank, settings.false_signals_per_day)
         self.objectives = ObjectiveWatch(bank, settings.objectives)
+        self.profiles = ProfileWatch()
+        self._bank = SeriesBank(bank)
+
+    def join(self, bank: SeriesBank) -> None:
+        """Judge the ticks of a bank, too."""
+        bank.witness, self._bank = self, bank
 
     def admit(self, places: Sequence[Place]) -> None:
         """Give rows to new series."""
@@ -123,7 +130,9 @@ class Witnesses:
     def forget(self, rows: Iterable[int]) -> None:
         """Take rows out of use, and with its last one an entity."""
         found = np.array(list(rows), np.int64)
-        gone = [n for n in self.entities.detector.entity[found].tolist() if self._entity_numbers.give(n)]
+        owners = self.entities.detector.entity[found].tolist()
+        self.profiles.forget(owners)
+        gone = [n for n in owners if self._entity_numbers.give(n)]
         for number in self.peers.group[found].tolist():
             self._group_numbers.give(number)
         nobody = np.full(len(found), -1, np.int64)
@@ -145,19 +154,26 @@ class Witnesses:
 
     def look(self, tick: int, rows: Ints, values: Floats, times: Ints, sample: int) -> Iterator[Verdict]:
         """Ask each: see `detectors.bank.Witness`."""
+        raised = []
         for witness in (self.entities, self.peers, self.objectives):
-            yield from witness.look(tick, rows, values, times, sample)
+            for verdict in witness.look(tick, rows, values, times, sample):
+                raised += [verdict.series] * (verdict.change is Change.FIRING)
+                yield verdict
+        owner = self.entities.detector.entity
+        yield from self.profiles.look(tick, rows, values, sample, bank=self._bank, owner=owner, raised=raised)
 
     def freeze(self) -> bytes:
         """Everything they know."""
-        return msgspec.msgpack.encode((self.entities.freeze(), self.peers.freeze(), self.objectives.freeze()))
+        each = (self.entities, self.peers, self.objectives, self.profiles)
+        return msgspec.msgpack.encode([one.freeze() for one in each])
 
     def thaw(self, state: bytes, places: Iterable[Place]) -> None:
         """Become what `freeze` was called on; `places` are those of all series there are."""
-        entities, peers, objectives = msgspec.msgpack.decode(state, type=list[bytes])
+        entities, peers, objectives, profiles = msgspec.msgpack.decode(state, type=list[bytes])
         self.entities.thaw(entities)
         self.peers.thaw(peers)
         self.objectives.thaw(objectives)
+        self.profiles.thaw(profiles)
         for place in places:
             self._entity_numbers.again(place.entity, int(self.entities.detector.entity[place.row]))
             self._group_numbers.again(place.siblings, int(self.peers.group[place.row]))

@@ -27,6 +27,9 @@ class Example(Model):
     incident_id: Annotated[str, StringConstraints(min_length=1, max_length=1024)]
     label: Name
     features: Annotated[dict[Name, float], Field(max_length=512)]
+    profile: Annotated[dict[Name, float], Field(max_length=64)] = Field(
+        default_factory=dict, description="its profile, of length 1; empty: none was taken"
+    )
     by: str = Field(default="", description="who said so")
 
 

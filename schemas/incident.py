@@ -110,6 +110,11 @@ class Incident(Record):
         default=(), description="who looks after alerts of it, as other systems have it"
     )
     title: str
+    profile: Annotated[dict[Name, float], Field(max_length=64)] = Field(
+        default_factory=dict,
+        description="how far each metric of the instance that is farthest from its usual was from its level before: "
+        "the asinh of robust spreads, up or down",
+    )
     classification: Classification = Classification()
     root_causes: tuple[RootCause, ...] = ()
     signals: Annotated[tuple[Signal, ...], Field(max_length=256)] = Field(

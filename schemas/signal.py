@@ -31,7 +31,8 @@ class Signal(Record):
     `firing`, `cleared` and `adapted` speak of a subject: a series, a log template, an alert. A `cleared` needs fresh
     samples inside the normal range it left; silence never clears. `adapted` says that the subject stayed where it
     went for so long that this is its normal now, which is no recovery. `change` kinds are always `noted`: a
-    deployment is not a fault.
+    deployment is not a fault. A `noted` metric is the profile of an instance of which something fires: its attributes
+    tell of each metric how far it is from its level before.
     """
 
     type: Literal["signal"] = "signal"

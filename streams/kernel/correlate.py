@@ -54,6 +54,7 @@ from streams.kernel.grouping import (
     with_change,
     with_inhibition,
     with_member,
+    with_profile,
     with_signal,
 )
 from streams.kernel.watermark import EventTimeBuffer, Watermarks
@@ -213,6 +214,8 @@ class Correlator:
             self._topology.learn(*call)
         if signal.kind == "change":
             return self._change(signal, own, now)
+        if signal.state == "noted":
+            return self._describe(signal, own, now)
         others = self._inhibit(self._inhibitions.turn(signal))
         signal = signal.model_copy(update={"inhibited_by": self._inhibitions.by(signal.subject)})
         name = self._leader(own)
@@ -229,6 +232,14 @@ class Correlator:
             return self._settle(own, scope, now)
         self._scopes[own] = scope
         return []
+
+    def _describe(self, profile: Signal, own: str, now: int) -> list[Incident]:
+        """Take the profile of an instance of a service's own incident: its class rests on its own service."""
+        scope = self._scopes.get(own, Scope())
+        described = with_profile(scope, profile)
+        if scope.follows is not None or not scope.active or described is scope:
+            return []
+        return self._settle(own, described, now)
 
     def _inhibit(self, subjects: Mapping[str, str]) -> list[str]:
         """Mark subjects, given with their scopes, as muted by a rule or not; returns the scopes that look another."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from detectors.classify import recall
 from detectors.counterfactual import counterfactuals
-from detectors.memory import IncidentMemory, features
+from detectors.memory import IncidentMemory, features, profile_of
 from schemas.control import Control, Example
 from schemas.envelope import Model, content_id
 from schemas.incident import Classification, Incident
@@ -38,14 +38,14 @@ class Labels:
 
     def recognised(self, incident: Incident) -> Incident:
         """Join the class that the rules gave with what labelled incidents of the past say."""
-        vector = features(incident.evidence, incident.changes)
+        vector, profile = features(incident.evidence, incident.changes), profile_of(incident.profile)
         self._recent.pop(incident.id, None)
         self._recent[incident.id] = Example(
-            incident_id=incident.id, label=incident.classification.label, features=vector
+            incident_id=incident.id, label=incident.classification.label, features=vector, profile=profile
         )
         if len(self._recent) > MAX_RECENT:
             del self._recent[next(iter(self._recent))]
-        found = recall(incident.classification, self._memory.resemblance(vector, incident.id))
+        found = recall(incident.classification, self._memory.resemblance(vector, incident.id, profile))
         return incident.model_copy(update={"classification": found})
 
     def hear(self, said: Control) -> Control | None:

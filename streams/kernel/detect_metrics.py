@@ -31,7 +31,7 @@ class MetricDetect(SeriesDetect):
         super().__init__(rules, partition)
         self._decoder = MetricDecoder(self.table, future_limit_nanos=rules.future_limit)
         self._witnesses = Witnesses(rules.witnesses, rules.bank, rules.max_series)
-        self.bank.witness = self._witnesses
+        self._witnesses.join(self.bank)
         if state is not None:
             self.restore(state)
 
@@ -48,7 +48,7 @@ class MetricDetect(SeriesDetect):
 
     def restore_extra(self, state: bytes) -> None:
         self._witnesses.thaw(state, self._places(self.table.rows()))
-        self.bank.witness = self._witnesses
+        self._witnesses.join(self.bank)
 
     def forget_extra(self, rows: list[int]) -> None:
         self._witnesses.forget(rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from detectors import entity_watch, evidence, objectives, peers
+from detectors import entity_watch, evidence, objectives, peers, profile
 from detectors.bank import Change, Verdict
 from detectors.witnesses import Witnesses
 from schemas.envelope import content_id
@@ -16,6 +16,9 @@ from schemas.signal import Origin, Signal, Support, signal_id
 from streams.decoding.series import Series, SeriesTable
 
 ENTITY = "reflexarc.entity"
+PROFILE = "reflexarc.profile"
+# A profile is told by its largest departures: the others are near nothing.
+MAX_PROFILE = 64
 VERSION = "1"
 _SUPPORT: dict[str, Support] = {peers.BY: "peers", objectives.BY: "objective"}
 _STATES = {Change.FIRING: "firing", Change.CLEARED: "cleared", Change.ADAPTED: "adapted"}
@@ -23,6 +26,8 @@ _STATES = {Change.FIRING: "firing", Change.CLEARED: "cleared", Change.ADAPTED: "
 
 def signal(verdict: Verdict, table: SeriesTable, origin: Origin) -> Signal:
     """Make the signal of a verdict."""
+    if verdict.by == profile.BY:
+        return _profile(verdict, table, origin)
     series = table.describe(verdict.series)
     of_entity = verdict.by == entity_watch.BY
     raised = verdict.change is Change.FIRING and verdict.by != objectives.BY
@@ -48,6 +53,33 @@ def signal(verdict: Verdict, table: SeriesTable, origin: Origin) -> Signal:
             "models": verdict.models,
             "reasons": reasons,
         }
+    )
+
+
+def _profile(verdict: Verdict, table: SeriesTable, origin: Origin) -> Signal:
+    """Say what an instance looks like: of series with the same name the one that is farthest out counts."""
+    entity, far = table.describe(verdict.series).entity, dict[str, float]()
+    for row, departure in verdict.parts:
+        name = table.describe(row).name
+        far[name] = max(far.get(name, 0.0), round(departure, 3), key=abs)
+    largest = sorted(far, key=lambda name: (-abs(far[name]), name))[:MAX_PROFILE]
+    subject = content_id(profile.BY, str(entity))
+    return Signal(
+        id=content_id(subject, verdict.onset_unix_nano, verdict.time_unix_nano),
+        kind="metric",
+        state="noted",
+        entity=entity,
+        subject=subject,
+        name=PROFILE,
+        attributes={name: far[name] for name in largest},
+        time_unix_nano=verdict.time_unix_nano,
+        onset_unix_nano=verdict.onset_unix_nano,
+        observed=verdict.observed,
+        unit="1",
+        detector=profile.BY,
+        model_version=VERSION,
+        reasons=(f"how far {len(far)} metrics are from their levels before, as the asinh of robust spreads",),
+        origin=origin,
     )
 
 

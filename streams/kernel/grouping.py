@@ -98,6 +98,7 @@ class Scope(Model):
     members: tuple[str, ...] = Field(default=(), description="the scopes that follow this one, sorted")
     alone_since: int | None = Field(default=None, description="since when only members fire")
     split_from: str | None = Field(default=None, description="the incident that its signals outlasted")
+    profile: Signal | None = Field(default=None, description="what the worst of its own instances looks like")
 
     def fires(self, name: str) -> bool:
         """Whether something of its own does, and not of its members only. `name` is its own."""
@@ -134,6 +135,18 @@ def with_signal(scope: Scope, signal: Signal, name: str) -> Scope:
             "joined": scope.joined + 1,
         }
     )
+
+
+def with_profile(scope: Scope, profile: Signal) -> Scope:
+    """Note what an instance looks like: a later look at the same, or an instance that is farther from its usual."""
+    before = scope.profile
+    again = before is not None and (before.subject, before.onset_unix_nano) == (
+        profile.subject,
+        profile.onset_unix_nano,
+    )
+    if before is None or again or (profile.observed or 0.0) > (before.observed or 0.0):
+        return scope.model_copy(update={"profile": profile, "judged": None})
+    return scope
 
 
 def with_inhibition(scope: Scope, subject: str, rule: str | None) -> Scope:
@@ -287,6 +300,7 @@ def revision(name: str, scope: Scope, now: int, rules: CorrelateRules, ties: Tie
             ties.why(other, name.partition("/")[2]) for other in others if other != first.entity.service
         ),
         title=_title(name, own, classification, len(others) - 1),
+        profile={} if scope.profile is None else dict(scope.profile.attributes),
         classification=classification,
         root_causes=rank_causes(loud, changes, ties.calls, ties.upstream),
         depends_on=ties.upstream,
@@ -351,6 +365,7 @@ def _state(incident: Incident) -> tuple[object, ...]:
         incident.signal_count,
         incident.acknowledged_by,
         incident.classification,
+        incident.profile,
         *_news(incident),
     )
 

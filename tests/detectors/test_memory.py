@@ -10,7 +10,7 @@ import pytest
 from benchmarks.familiarity import CLASSES, asked, memory, simulated
 from detectors.classify import classify, recall
 from detectors.counterfactual import counterfactuals
-from detectors.memory import ENOUGH, MAX_PER_CLASS, IncidentMemory, Resemblance, distance, features
+from detectors.memory import ENOUGH, MAX_PER_CLASS, IncidentMemory, Resemblance, apart, distance, features, profile_of
 from schemas.control import Example
 from schemas.incident import Classification
 from tests.detectors.test_classify import ERRORS, LATENCY, TRAFFIC, rollout, signal
@@ -53,6 +53,46 @@ class TestFeatures:
     def test_a_stronger_signal_weighs_more(self) -> None:
         strong = signal(LATENCY).model_copy(update={"p_value": 1e-9})
         assert features([strong, signal(ERRORS)], [])["metric:latency:up"] == pytest.approx((9 / 10) ** 0.5)
+
+
+FAR = {"cpu": 6.0, "rate": -2.0, "locks": 3.0, "waits": 0.1}
+
+
+class TestProfiles:
+    def example(self, **far: float) -> Example:
+        return example("past", "x").model_copy(update={"profile": profile_of(FAR | far)})
+
+    def test_the_direction_counts_not_how_far(self) -> None:
+        assert profile_of({name: 2 * far for name, far in FAR.items()}) == profile_of(FAR)
+        assert sum(far**2 for far in profile_of(FAR).values()) == pytest.approx(1.0, abs=1e-3)
+
+    def test_two_metrics_or_none_that_moved_are_no_profile(self) -> None:
+        assert profile_of({"cpu": 6.0, "rate": 1.0}) == profile_of(dict.fromkeys("abcd", 0.0)) == {}
+
+    def test_the_same_evidence_with_another_profile_is_another_incident(self) -> None:
+        here = self.example()
+        assert apart(here, self.example()) == pytest.approx(0.0, abs=0.01)
+        near, opposite = self.example(waits=2.0), self.example(**{name: -far for name, far in FAR.items()})
+        assert 0.0 < apart(here, near) < 0.25 < apart(here, opposite) <= 1.0
+        assert apart(here, near) == apart(near, here)
+
+    def test_without_one_or_about_other_metrics_the_evidence_alone_is_compared(self) -> None:
+        strange = example("past", "x").model_copy(update={"profile": profile_of({"a": 1.0, "b": 2.0, "cpu": 3.0})})
+        for other in (example("past", "x"), strange):
+            assert apart(self.example(), other) == 0.0
+
+    def test_it_tells_classes_apart_whose_evidence_is_the_same(self) -> None:
+        def told(label: str, n: int) -> Example:
+            random = Random(f"{label}{n}")
+            far = {name: random.gauss(value if label == "a" else -value, 0.3) for name, value in FAR.items()}
+            return example(f"{label}-{n}", label).model_copy(update={"profile": profile_of(far)})
+
+        kept = IncidentMemory(told(label, n) for label in "ab" for n in range(15))
+        for label, sign in (("a", 1.0), ("b", -1.0)):
+            typical = profile_of({name: sign * value for name, value in FAR.items()})
+            assert kept.resemblance(SLOW, "now", typical).prediction_set == (label,)
+        third = {"cpu": 0.1, "rate": -0.1, "locks": 0.2, "waits": 8.0}
+        assert not kept.resemblance(SLOW, "now", profile_of(third)).familiar
 
 
 class TestPromises:

@@ -46,6 +46,21 @@ def test_a_new_class_is_learnt_from_the_first_feedback_and_stays_with_people() -
     assert now.verdict not in {"act", "ask"}, "one example is no guarantee"
 
 
+def test_what_an_instance_looked_like_is_learnt_and_told_to_the_others() -> None:
+    far = {"cpu": 6.0, "rate": -2.0, "locks": 3.0}
+    kernel = Decide(shipped(), AUTONOMOUS, 0, partitions=2)
+    take(kernel, INCIDENTS, incident(id="past", classification=UNKNOWN, profile=far))
+    (told,) = take(kernel, CONTROLS, feedback("past", label="cache_stampede"))
+    assert set(told.example.profile) == set(far)
+    again = decide(state=kernel.snapshot())
+    (same,) = take(again, INCIDENTS, revision(1, id="now", classification=UNKNOWN, profile=far))
+    opposite = {name: -value for name, value in far.items()}
+    (other,) = take(again, INCIDENTS, revision(1, id="other", classification=UNKNOWN, profile=opposite))
+    assert same.classification.label == "cache_stampede"
+    assert other.classification.label == "unknown"
+    assert other.classification.neighbours[0].distance > 0.5
+
+
 def test_a_label_that_corrects_a_rule_makes_the_next_one_a_matter_for_people() -> None:
     kernel = decide()
     assert take(kernel, INCIDENTS, incident(id="past"))[0].verdict == "act"
