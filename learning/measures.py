@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 
+from actions.catalog import Catalog, load
 from learning.calibration import Calibration, Claim, calibrate
 from learning.drift import Drift, watch
 from learning.history import Case, History
+from learning.observed import last_proposal, observed
 from learning.occurrence import Occurrence
 from learning.returns import Assumptions, Returns, harmful_actions, returns
 from learning.statistics import Estimate, mean, rate
@@ -51,6 +54,8 @@ class Shadow(Model):
     playbook: str
     proposed: int
     agreement: Estimate
+    by_deeds: int
+    """For how many of them nobody said anything, and telemetry showed what people did."""
 
 
 class Detection(Model):
@@ -101,6 +106,7 @@ def measure(
     assumptions: Assumptions,
     truth: Sequence[Occurrence] | None = None,
     restate: Callable[[Classification], float] | None = None,
+    catalog: Catalog | None = None,
 ) -> Report:
     """Measure a history.
 
@@ -109,6 +115,7 @@ def measure(
         assumptions: the baseline that savings are computed against.
         truth: what really happened, where somebody kept a list.
         restate: how sure the classifier would be by the records of its rules that are live.
+        catalog: the playbooks there are, by which what people did is told; the shipped ones by default.
 
     """
     cases = history.cases
@@ -132,7 +139,7 @@ def measure(
         labels=tuple(_labels(cases)),
         calibration=calibrate([_claim(case) for case in judged]),
         recalibrated=None if restate is None else calibrate([_claim(case, restate) for case in judged]),
-        shadow=tuple(_shadow(cases)),
+        shadow=tuple(_shadow(cases, _shipped() if catalog is None else catalog)),
         detection=None if truth is None else _detection(cases, truth),
         signals=signals,
         compression=1 - grouped / signals if signals else None,
@@ -140,6 +147,12 @@ def measure(
         returns=returns(cases, assumptions),
         drift=_drift(cases),
     )
+
+
+@cache
+def _shipped() -> Catalog:
+    """Read them once: the console is asked every few seconds."""
+    return load()
 
 
 def _signals(history: History) -> tuple[int, int]:
@@ -205,16 +218,21 @@ def _inputs(cases: Sequence[Case]) -> dict[str, list[float]]:
     }
 
 
-def _shadow(cases: Sequence[Case]) -> Iterable[Shadow]:
-    """Judge the last proposal of each incident that was not carried out at once."""
-    groups: dict[str, list[str | None]] = defaultdict(list)
+def _shadow(cases: Sequence[Case], catalog: Catalog) -> Iterable[Shadow]:
+    """Judge the last proposal of each incident by what people said, and where they said nothing by what they did."""
+    groups: dict[str, list[tuple[str | None, str | None]]] = defaultdict(list)
     for case in cases:
-        proposals = [one for one in case.decisions if one.playbook and one.actions and one.verdict != "act"]
-        if proposals and proposals[-1].playbook:
-            groups[proposals[-1].playbook].append(case.judged(proposals[-1]))
+        proposal = last_proposal(case)
+        if proposal is not None:
+            groups[str(proposal.playbook)].append((case.judged(proposal), observed(case, proposal, catalog)))
     for playbook, answers in sorted(groups.items()):
-        told = [answer for answer in answers if answer is not None]
-        yield Shadow(playbook=playbook, proposed=len(answers), agreement=rate(told.count("agreed"), len(told)))
+        known = [said or done for said, done in answers if said or done]
+        yield Shadow(
+            playbook=playbook,
+            proposed=len(answers),
+            agreement=rate(known.count("agreed"), len(known)),
+            by_deeds=sum(said is None and done is not None for said, done in answers),
+        )
 
 
 def _detection(cases: Sequence[Case], truth: Sequence[Occurrence]) -> Detection:

@@ -13,6 +13,13 @@ from learning.history import Case, Judged
 from schemas.decision import Decision
 
 
+def last_proposal(case: Case) -> Decision | None:
+    """Give the last proposal of an incident that was not carried out at once."""
+    return next(
+        (one for one in reversed(case.decisions) if one.playbook and one.actions and one.verdict != "act"), None
+    )
+
+
 def observed(case: Case, proposal: Decision, catalog: Catalog) -> Judged | None:
     """Judge a proposal by what was then done; None where that says nothing."""
     playbook = catalog.get(proposal.playbook or "")

@@ -15,7 +15,7 @@ from actions.controls import Controls, Scope, as_people_said
 from actions.playbook import Playbook
 from actions.settings import PolicySettings
 from learning.history import Case
-from learning.observed import observed
+from learning.observed import last_proposal, observed
 from schemas.action import Tier
 from schemas.envelope import Entity, Model
 
@@ -119,11 +119,11 @@ def agreement(cases: Iterable[Case], catalog: Catalog) -> dict[tuple[str, str, s
     """
     counts: dict[tuple[str, str, str], Agreement] = {}
     for case in cases:
-        proposals = [one for one in case.decisions if one.playbook and one.actions and one.verdict != "act"]
-        judged = (case.judged(proposals[-1]) or observed(case, proposals[-1], catalog)) if proposals else None
-        if judged is None:
+        proposal = last_proposal(case)
+        judged = None if proposal is None else case.judged(proposal) or observed(case, proposal, catalog)
+        if proposal is None or judged is None:
             continue
-        place = (proposals[-1].environment, proposals[-1].service, str(proposals[-1].playbook))
+        place = (proposal.environment, proposal.service, str(proposal.playbook))
         so_far = counts.get(place, Agreement())
         counts[place] = so_far.model_copy(update={judged: getattr(so_far, judged) + 1})
     return counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from streams.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from learning.occurrence import Occurrence
+    from schemas.model import ModelVersion
     from streams.replay.backtest import Backtest
     from streams.replay.compare import Comparison
     from streams.replay.figures import Figures
@@ -39,6 +41,10 @@ def backtest(
         Path | None,
         typer.Option(metavar="OTHER-SETTINGS", help="TOML with the settings to try; all others stay.", exists=True),
     ] = None,
+    as_it_was: Annotated[
+        bool,
+        typer.Option(help="With what learnt models had set at each time, instead of what is live today."),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON, with every incident.")] = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with plots to this file, too.")] = None,
     baseline_minutes: Annotated[
@@ -47,29 +53,41 @@ def backtest(
     workers: Annotated[int, typer.Option(min=0, help="Processes that detect; 0: as many as pay.")] = 0,
 ) -> None:
     """Play recorded topics through the arc as fast as possible; nothing is published, nothing is executed."""
-    from streams.commands.recording import play_bar, recorded, workers_that_pay  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.commands.recording import (  # noqa: PLC0415 - heavy: see streams.cli
+        decided_then,
+        play_bar,
+        recorded,
+        versions_of_then,
+        workers_that_pay,
+    )
+    from streams.course import Course  # noqa: PLC0415 - heavy: see streams.cli
     from streams.histories import read_history  # noqa: PLC0415 - heavy: see streams.cli
     from streams.replay.backtest import Backtest  # noqa: PLC0415 - heavy: see streams.cli
     from streams.replay.compare import compare as tell_apart  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.replay.incident import settings_of  # noqa: PLC0415 - heavy: see streams.cli
     from streams.replay.page import page  # noqa: PLC0415 - heavy: see streams.cli
     from streams.replay.span import span  # noqa: PLC0415 - heavy: see streams.cli
 
     meant = span(since, until, offsets or (), time.time_ns() // 1_000_000)
-    settings = load_settings()
-    other = None if compare is None else load_settings(compare)
+    settings = load_settings(learnt=not as_it_was)
+    other = None if compare is None else load_settings(compare, learnt=not as_it_was)
+    versions = versions_of_then(archive, settings) if as_it_was else []
     truth = None if labels is None else read_history([labels])
     folders = [] if archive is None else [archive]
     played = [settings] if other is None else [settings, other]
     with recorded(folders, settings, meant) as (recording,), play_bar([recording], played) as moved:
         test = Backtest(recording, workers=workers or workers_that_pay(recording), moved=moved)
-        mine = _measured(test, settings, truth, baseline_minutes)
-        theirs = None if other is None else tell_apart(mine, _measured(test, other, truth, baseline_minutes))
+        mine = _measured(test, settings, versions, truth, baseline_minutes)
+        theirs = None if other is None else tell_apart(mine, _measured(test, other, versions, truth, baseline_minutes))
+        said = settings_of(decided_then(recording), Course(settings, versions)) if as_it_was else ""
     if html is not None:
         html.write_text(page(mine, theirs), encoding="utf-8")
     if json:
         typer.echo((theirs or mine).model_dump_json(indent=2))
     else:
         _print(mine, theirs)
+    if said:
+        typer.echo(said, err=True)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -77,13 +95,19 @@ def add_to(app: typer.Typer) -> None:
     app.command()(backtest)
 
 
-def _measured(test: Backtest, settings: Settings, truth: list[Occurrence] | None, baseline_minutes: float) -> Figures:
+def _measured(
+    test: Backtest,
+    settings: Settings,
+    versions: Sequence[ModelVersion],
+    truth: list[Occurrence] | None,
+    baseline_minutes: float,
+) -> Figures:
     from actions.catalog import load  # noqa: PLC0415 - heavy: see streams.cli
     from learning.returns import Assumptions  # noqa: PLC0415 - heavy: see streams.cli
     from streams.replay.figures import figures  # noqa: PLC0415 - heavy: see streams.cli
 
     began = time.perf_counter()
-    replayed = test.play(settings)
+    replayed = test.play(settings, versions)
     took = time.perf_counter() - began
     serves = {playbook.name: playbook.serves.classes for playbook in load()}
     return figures(replayed, truth, serves, Assumptions(baseline_repair_minutes=baseline_minutes), took)

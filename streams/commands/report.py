@@ -119,7 +119,7 @@ def _figures(found: Report) -> Table:
         ("true class in the prediction set", found.calibration.coverage),
         ("drift of inputs (0.25 is a shift)", _stability(found)),
         ("drift of calibration (20 is an alarm)", f"{found.drift.calibration_martingale:.3g}"),
-        *((f"agreement with {one.playbook}", one.agreement) for one in found.shadow),
+        *((f"agreement with {one.playbook}", f"{one.agreement}{_deeds(one.by_deeds)}") for one in found.shadow),
         ("person hours saved, net", f"{back.person_hours_saved:.2f}"),
         ("hours of impairment avoided", f"{back.impaired_hours_avoided:.2f}"),
         ("money saved, net", f"{back.money_saved:.2f}"),
@@ -145,6 +145,10 @@ def _curve(found: Report) -> Table:
         for part in one.curve:
             table.add_row(f"{name}{part.lower:.1f} to {part.upper:.1f}", f"{part.claimed:.2f}", str(part.found))
     return table
+
+
+def _deeds(number: int) -> str:
+    return f", {number} by what people did" if number else ""
 
 
 def _stability(found: Report) -> str:

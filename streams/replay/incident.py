@@ -80,7 +80,7 @@ def rebuild(beginning: str, seen: Sequence[Seen], settings: Settings, partitions
     steps = [*_signals(identity, seen), *(_step(one, anew) for one in mine)]
     return Replay(
         incident_id=identity,
-        settings=_settings_of(decisions, course),
+        settings=settings_of(decisions, course),
         steps=tuple(sorted(steps, key=lambda step: step.time_unix_nano)),
     )
 
@@ -101,7 +101,7 @@ def _of_that_day(records: Sequence[Record], seen: Iterable[Seen], settings: Sett
     return Course(settings, versions, over_all=True)
 
 
-def _settings_of(decisions: Sequence[Decision], course: Course) -> str:
+def settings_of(decisions: Sequence[Decision], course: Course) -> str:
     """Say whether the policy that decided is here."""
     if not decisions:
         return "nothing was decided"

@@ -18,7 +18,7 @@ from learning.page import page
 from learning.returns import Assumptions
 from schemas.codec import encode
 from schemas.decision import Decision, Verdict
-from schemas.envelope import Record
+from schemas.envelope import Entity, Record
 from schemas.incident import Classification, Incident
 from schemas.outcome import EXPIRY, Outcome, Result
 from streams.cli import app
@@ -178,6 +178,28 @@ def test_proposals_in_shadow_are_judged_by_what_people_say() -> None:
     (shadow,) = found.shadow
     assert (shadow.playbook, shadow.proposed, shadow.agreement.n) == ("rollback-deployment", 4, 3)
     assert shadow.agreement.value == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize(("kind", "agreement"), [("rollback", 1.0), ("scale", 0.0)])
+def test_proposals_in_shadow_are_judged_by_what_people_did_where_they_say_nothing(kind: str, agreement: float) -> None:
+    proposed = acted(incident(1), "observe", "observe")
+    end, at = resolved(1), proposed.time_unix_nano + seconds(60)
+    about = {"environment": end.environment, "service": end.service}
+    by_hand = signal(7).model_copy(
+        update={
+            "kind": "change",
+            "state": "noted",
+            "name": "deployment.finished",
+            "entity": Entity(**about),
+            "time_unix_nano": at,
+            "attributes": {"deployment.kind": kind},
+        }
+    )
+    done = end.model_copy(update={"signals": (*end.signals, by_hand)})
+    (shadow,) = report(proposed, done).shadow
+    assert (shadow.agreement.value, shadow.agreement.n, shadow.by_deeds) == (agreement, 1, 1)
+    (shadow,) = report(proposed, done, said(done, verdict="true_positive")).shadow
+    assert (shadow.agreement.value, shadow.by_deeds) == (1.0, 0), "their word comes first"
 
 
 @pytest.mark.parametrize(("kind", "agreement"), [("approve", 1.0), ("reject", 0.0)])
