@@ -17,27 +17,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
+from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors import coarse, contested, evidence
+from detectors import bank_loops, coarse, contested
 from detectors.bank_calibration import Calibration
 from detectors.bank_columns import Columns, Kind
+from detectors.bank_loops import ADAPTS, FIRES
 from detectors.bank_verdict import OWN_HISTORY, SHIPPED, BankSettings, Change, Thresholds, Verdict, Witness
 from detectors.coarse import CoarseSeries
+from detectors.evidence import accumulate, calibrate, decades, decades_of
 
 __all__ = ["DAY_NANOS", "OWN_HISTORY", "BankSettings", "Change", "SeriesBank", "Thresholds", "Verdict", "Witness"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-# Calm: a surprise below two decades, that is, within what one tick in a hundred shows anyway ...
-CALM_DECADES = 2.0
-# ... three times in a row, so that one lucky sample in the middle of a fault does not clear it.
-CALM_TICKS = 3
-# Half-way to firing, as a rule: from here on a series teaches its baseline nothing.
-SUSPICIOUS = 4.0
 SECOND_NANOS = 1_000_000_000
 DAY_NANOS = 86_400 * SECOND_NANOS
 
@@ -51,6 +49,7 @@ class _OpenTick:
     value: list[Floats] = field(default_factory=list)
 
 
+_NONE: Ints = np.zeros(0, np.int64)
 _NOTHING = _OpenTick([np.zeros(0, np.int64)], [np.zeros(0, np.int64)], [np.zeros(0)])
 
 
@@ -71,6 +70,9 @@ class SeriesBank:
         self.calibration = Calibration()
         self._open: dict[int, _OpenTick] = {}
         self._counts: Ints = np.zeros(0, np.int64)  # rows that count, for zero filling
+        self._place: Ints = np.full(0, -1, np.int64)  # see `bank_loops.gather`
+        self._tick_seconds = self.settings.tick_nanos / SECOND_NANOS
+        self._long_gap = ceil(coarse.COARSE_SECONDS / self._tick_seconds)  # ticks
         self._sample = -1  # the last sample before the tick being closed
         self._thresholds = SHIPPED  # those in force, where the bank is in time
 
@@ -102,13 +104,16 @@ class SeriesBank:
         if (want := int(rows.max()) + 1) > (have := len(self.columns.kind)):
             grown = Columns.blank(max(want, 2 * have, 64), window)
             grown.assign(slice(0, have), self.columns)
-            self.columns = grown
+            self._use(grown)
         self._blank(rows)
         self.columns.kind[rows] = kinds
         if zeros is not None:
             self.columns.filled[rows] = np.minimum(zeros, window)
-            self.columns.refresh(rows[zeros >= self.settings.warmup])
+            bank_loops.refresh(rows[zeros >= self.settings.warmup], self.columns)
         self._counts = np.flatnonzero(self.columns.kind >= Kind.COUNT)
+
+    def _use(self, columns: Columns) -> None:
+        self.columns, self._place = columns, np.full(len(columns.kind), -1, np.int64)
 
     def idle_since(self, tick: int) -> Ints:
         """Rows that were in use and have had no sample since `tick`."""
@@ -138,7 +143,8 @@ class SeriesBank:
         self, columns: Columns, samples: tuple[Ints, Ints, Floats], *, high: int, closed: int, late: int
     ) -> None:
         """Go on from where another bank was: its public state and its `open_samples`."""
-        self.columns, self.high, self.closed, self.late = columns, high, closed, late
+        self._use(columns)
+        self.high, self.closed, self.late = high, closed, late
         self._counts = np.flatnonzero(columns.kind >= Kind.COUNT)
         self._open = {}
         self._keep(*samples)
@@ -220,13 +226,9 @@ class SeriesBank:
             row = int(series[i])
             if c.slot[row] >= 0:
                 continue
-            surprise = evidence.calibrate(
-                evidence.decades((value[[i]] - c.centre[row]) / scale[i], c.filled[row]),
-                c.looks[[row]],
-                c.entered[[row]],
-                c.excess[[row]],
-            )
-            height = float(evidence.accumulate(c.height[[row]], surprise)[0])
+            raw = decades(float((value[i] - c.centre[row]) / scale[i]), int(c.filled[row]))
+            surprise = calibrate(raw, float(c.looks[row]), float(c.entered[row]), float(c.excess[row]))
+            height = accumulate(float(c.height[row]), surprise)
             level = self._level(coarse=False) / max(float(c.density[row]), 1.0)
             one = np.array([row])
             if c.firing[row] or height < self.calibration.threshold(c, one, level, coarse=False)[0]:
@@ -257,62 +259,43 @@ class SeriesBank:
         self.closed = tick
 
     def _close(self, tick: int, bucket: _OpenTick | None) -> Iterator[Verdict]:
-        rows, values, doubted = self._aggregate(tick, bucket)
-        yield from self._doubt(doubted, tick)
+        rows, values, doubted, newest = self._gather(tick, bucket)
+        yield from self._doubt(doubted, newest, tick)
         if not len(rows):
             return
-        c = self.columns
-        self._learn_interval(rows, tick)
-        slow = c.slot[rows] >= 0
-        known = (c.filled[rows] >= self.settings.warmup) & ~slow
-        self.calibration.pass_time(tick, self.settings.tick_nanos / SECOND_NANOS, slow, known)
-        if known.any():
-            yield from self._judge(rows[known], values[known], tick)
-        if slow.any():
+        c, warmup = self.columns, self.settings.warmup
+        known = bank_loops.arrive(rows, tick, warmup, self._long_gap, c)
+        slow = _NONE
+        if known < 0:
+            self._learn_interval(rows, tick)
+            slow = np.flatnonzero(c.slot[rows] >= 0)
+            known = int(np.count_nonzero((c.filled[rows] >= warmup) & (c.slot[rows] < 0)))
+        self.calibration.pass_time(tick, self._tick_seconds, fine=len(rows) - len(slow), judged=known, coarse=len(slow))
+        if known:
+            yield from self._judge(rows, values, tick)
+        if len(slow):
             yield from self._judge_coarse(rows[slow], values[slow], tick)
-        calm = self._is_calm(rows)
-        c.push(rows[calm], values[calm], self.settings.warmup)
+        bank_loops.push(rows, values, warmup, c)
         if self.witness is not None:
             yield from self.witness.look(tick, rows, values, c.last_time[rows], self._sample)
 
-    def _doubt(self, doubted: dict[int, float], tick: int) -> Iterator[Verdict]:
+    def _doubt(self, rows: Ints, values: Floats, tick: int) -> Iterator[Verdict]:
         """Say again of what has fired that it does, now that it is contested."""
-        for row, value in doubted.items():
+        for row, value in zip(rows.tolist(), values.tolist(), strict=True):
             odds = (self.calibration.p_value(self.columns, row), self._level(coarse=self.columns.slot[row] >= 0))
             yield self._verdict(row, Change.FIRING, (tick + 1) * self.settings.tick_nanos, value, odds=odds)
 
-    def _aggregate(self, tick: int, bucket: _OpenTick | None) -> tuple[Ints, Floats, dict[int, float]]:
-        """One number per series of the tick, rows ascending; and of what fires and is contested now, the newest."""
+    def _gather(self, tick: int, bucket: _OpenTick | None) -> bank_loops.Gathered:
+        """Return one finite number per series of the tick, and what is contested now."""
         bucket = bucket or _NOTHING
-        series, time = np.concatenate(bucket.series), np.concatenate(bucket.time)
-        value = np.concatenate(bucket.value)
-        rows, inverse = np.unique(series, return_inverse=True)
-        number = np.bincount(inverse, minlength=len(rows)).astype(np.float64)
-        total = np.bincount(inverse, weights=value, minlength=len(rows))
-        c = self.columns
-        kind = c.kind[rows]
-        values = np.where(kind >= Kind.COUNT, total, total / np.maximum(number, 1))
-        c.density[rows] += 0.125 * (number.astype(np.float32) - c.density[rows])
-        last = np.zeros(len(rows), np.int64)
-        last[inverse] = np.arange(len(inverse))  # of repeated indices the last assignment stands
-        samples = contested.TickSamples(rows, inverse, time, value, number, last)
-        doubted = contested.note(c, tick, self.settings.tick_nanos, samples, self._is_calm(rows))
-        if (kind == Kind.COUNTER).any():
-            values = self._rates(rows, time[last], value[last], values)
-        c.last_tick[rows], c.last_time[rows] = tick, time[last]
-        rows, values = self._fill_zeros(rows, values, tick)
-        keep = np.isfinite(values)
-        return rows[keep], values[keep], doubted
-
-    def _rates(self, rows: Ints, time: Ints, newest: Floats, values: Floats) -> Floats:
-        """Replace counters by their increase per second since the tick before; the first sample has none."""
-        c = self.columns
-        counters = c.kind[rows] == Kind.COUNTER
-        with np.errstate(invalid="ignore", divide="ignore"):
-            rate = (newest - c.last_value[rows]) / ((time - c.last_time[rows]) / 1e9)
-        rate[~(rate >= 0)] = np.nan
-        c.last_value[rows[counters]] = newest[counters]
-        return np.where(counters, rate, values)
+        samples = _joined(bucket.series), _joined(bucket.time), _joined(bucket.value)
+        found = bank_loops.Gathered(
+            *bank_loops.gather(*samples, tick, self.settings.tick_nanos, self._place, self.columns)
+        )
+        if not len(self._counts):
+            return found
+        rows, values = self._fill_zeros(found.rows, found.values, tick)
+        return found._replace(rows=rows, values=values)
 
     def _fill_zeros(self, rows: Ints, values: Floats, tick: int) -> tuple[Ints, Floats]:
         c = self.columns
@@ -325,37 +308,18 @@ class SeriesBank:
         return rows[order], values[order]
 
     def _judge(self, rows: Ints, values: Floats, tick: int) -> Iterator[Verdict]:
-        c = self.columns
-        raw = evidence.decades((values - c.centre[rows]) / c.scale[rows], c.filled[rows])
-        raw[(c.kind[rows] == Kind.MENTIONS) & (values <= c.centre[rows])] = 0.0
-        surprise = evidence.calibrate(raw, c.looks[rows], c.entered[rows], c.excess[rows])
-        limit = np.where(c.spread[rows], evidence.MAX_DECADES, evidence.MAX_DECADES_WITHOUT_SPREAD)
-        surprise = np.minimum(surprise, limit)
-        before = c.height[rows]
-        height = evidence.accumulate(before, surprise)
-        end = (tick + 1) * self.settings.tick_nanos
-        begins = (before <= 0) & (height > 0) & ~c.firing[rows]
-        # The newest sample of the tick: what began it may have come at any time before, and a cause comes before its
-        # effect. A tick without samples is abnormal as of its end.
-        c.onset[rows] = np.where(begins, np.where(c.last_tick[rows] == tick, c.last_time[rows], end - 1), c.onset[rows])
-        c.height[rows] = height
-        self._learn_tail(rows, raw)
-        self.calibration.follow(c, rows, before, coarse=False)
-        self._give_up(rows, end)
         level = self._level(coarse=False)
-        fires = ~c.firing[rows] & (c.height[rows] >= self.calibration.threshold(c, rows, level, coarse=False))
-        yield from self._change(rows, values, tick, raw, fires, level=level)
-
-    def _give_up(self, rows: Ints, end: int) -> None:
-        """Adopt levels that were suspected for as long as one that fires is given, and never raised."""
-        c = self.columns
-        old = (c.height[rows] >= SUSPICIOUS) & ~c.firing[rows]
-        old &= end - c.onset[rows] >= self.settings.adapt_ticks * self.settings.tick_nanos
-        if old.any():
-            rows = rows[old]
-            self.calibration.end(c, rows, coarse=False)
-            c.height[rows] = c.peak[rows] = 0.0
-            c.filled[rows] = 0
+        by = bank_loops.Tick(
+            tick=tick,
+            end=(tick + 1) * self.settings.tick_nanos,
+            warmup=self.settings.warmup,
+            patience=self.settings.adapt_ticks,
+            patience_nanos=self.settings.adapt_ticks * self.settings.tick_nanos,
+            threshold=self.calibration.fine.threshold(level),
+        )
+        became, over = bank_loops.judge(rows, values, by, self.columns)
+        self.calibration.over(over, coarse=False)
+        yield from self._change(rows, values, tick, became, level=level, slow=False)
 
     def _judge_coarse(self, rows: Ints, values: Floats, tick: int) -> Iterator[Verdict]:
         """As `_judge`, of series with a detector of their own each: its score is evidence enough, nothing adds up."""
@@ -369,53 +333,40 @@ class SeriesBank:
         begins = (before <= 0) & (height > 0) & ~c.firing[rows]
         c.onset[rows] = np.where(begins, c.last_time[rows], c.onset[rows])
         c.height[rows] = height
-        self.calibration.follow(c, rows, before, coarse=True)
+        self.calibration.over(bank_loops.follow(rows, before, c), coarse=True)
         calm = ~c.firing[rows] & (height < threshold)
         self.coarse.learn(slots[calm], score[calm])
-        with np.errstate(invalid="ignore"):
-            raw = evidence.decades((values - c.centre[rows]) / c.scale[rows], c.filled[rows])
+        with np.errstate(invalid="ignore", over="ignore"):
+            deviation = (values - c.centre[rows]) / c.scale[rows]
+        raw = np.where(np.isnan(deviation), np.nan, decades_of(np.nan_to_num(deviation), c.filled[rows]))
         # Surprise lasts: it has to rise through the threshold, or what has just been cleared would fire again.
         fires = ~c.firing[rows] & (height >= threshold) & (before < threshold)
-        yield from self._change(rows, values, tick, np.where(height < threshold, raw, np.inf), fires, level=level)
+        # An hour is a dozen looks at a coarse series: it takes as many as its baseline has.
+        patience = np.maximum(self.settings.window * c.interval[rows].astype(np.float64), self.settings.adapt_ticks)
+        became = bank_loops.stand(rows, np.where(height < threshold, raw, np.inf), fires, patience, tick, c)
+        yield from self._change(rows, values, tick, became, level=level, slow=True)
 
     def _change(
-        self, rows: Ints, values: Floats, tick: int, raw: Floats, fires: NDArray[np.bool_], *, level: float
+        self, rows: Ints, values: Floats, tick: int, became: NDArray[np.int8], *, level: float, slow: bool
     ) -> Iterator[Verdict]:
         """Fire, clear, adapt: rows that are all fine, or all coarse."""
+        changed = np.flatnonzero(became)
+        if not len(changed):
+            return
+        rows, values, became = rows[changed], values[changed], became[changed]
         c = self.columns
         end = (tick + 1) * self.settings.tick_nanos
-        # A tick from before it fired says nothing of whether it is over.
-        c.calm[rows] = np.where((raw < CALM_DECADES) & (tick >= c.since[rows]), c.calm[rows] + 1, 0)
-        clears = c.firing[rows] & (c.calm[rows] >= CALM_TICKS)
-        # An hour is a dozen looks at a coarse series: it takes as many as its baseline has.
-        patience = np.where(c.slot[rows] >= 0, self.settings.window * c.interval[rows], self.settings.adapt_ticks)
-        adapts = c.firing[rows] & ~clears & (tick - c.since[rows] >= np.maximum(patience, self.settings.adapt_ticks))
-        for change, which in ((Change.FIRING, fires), (Change.CLEARED, clears), (Change.ADAPTED, adapts)):
-            for i in np.flatnonzero(which).tolist():
-                row = int(rows[i])
-                odds = (self.calibration.p_value(c, row), level) if change is Change.FIRING else (1.0, 0.0)
-                yield self._verdict(row, change, end, float(values[i]), odds=odds)
-        self.calibration.raised(c, rows[fires], coarse=bool(len(rows) and c.slot[rows[0]] >= 0))
+        for i in np.argsort(became, kind="stable").tolist():
+            row, change = int(rows[i]), Change(int(became[i]) - FIRES)
+            odds = (self.calibration.p_value(c, row), level) if change is Change.FIRING else (1.0, 0.0)
+            yield self._verdict(row, change, end, float(values[i]), odds=odds)
+        fires, adapts = became == FIRES, became == ADAPTS
+        self.calibration.raised(c, rows[fires], coarse=slow)
         c.firing[rows[fires]], c.since[rows[fires]], c.peak[rows[fires]] = True, tick, 0.0
-        done = rows[clears | adapts]
+        done = rows[~fires]
         c.firing[done], c.calm[done] = False, 0
         c.height[done[c.slot[done] < 0]] = 0.0
         c.filled[rows[adapts]] = 0
-
-    def _learn_tail(self, rows: Ints, raw: Floats) -> None:
-        """Teach the tail records of the rows that are not under suspicion."""
-        c = self.columns
-        calm = self._is_calm(rows)
-        learned = rows[calm]
-        beyond = np.clip(raw[calm] - evidence.TAIL_FROM, 0.0, evidence.TAIL_MAX_EXCESS)
-        for column, news in ((c.looks, 1.0), (c.entered, beyond > 0), (c.excess, beyond)):
-            column[learned] = column[learned] * evidence.TAIL_FADE + news
-
-    def _is_calm(self, rows: Ints) -> NDArray[np.bool_]:
-        """Rows whose values may be learned from: they do not fire, nor are they half-way to it."""
-        c = self.columns
-        calm: NDArray[np.bool_] = ~c.firing[rows] & (c.height[rows] < SUSPICIOUS)
-        return calm
 
     def _learn_interval(self, rows: Ints, tick: int) -> None:
         """Follow how often each series brings a number, and give those that turn coarse their slot, or take it back."""
@@ -423,9 +374,6 @@ class SeriesBank:
         gap = np.where(c.seen[rows] >= 0, tick - c.seen[rows], 1)
         c.seen[rows] = tick
         long = gap * self.settings.tick_nanos >= coarse.COARSE_SECONDS * 1e9
-        if not (long.any() or (c.slot[rows] >= 0).any()):
-            c.streak[rows] = 0
-            return
         streak = c.streak[rows]
         streak = np.where(long, np.maximum(streak, 0) + 1, np.minimum(streak, 0) - 1)
         streak = np.clip(streak, -coarse.STREAK, coarse.STREAK)
@@ -479,6 +427,10 @@ class SeriesBank:
 
     def _level(self, *, coarse: bool) -> float:
         return self.calibration.level(self.columns, self._thresholds.max_false_share, coarse=coarse)
+
+
+def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 # Distance in scales at which one sample can carry more than nine decades: below it no threshold is reachable

@@ -6,11 +6,13 @@ Kept by `detectors.bank`, over the rows of its `Columns`; frozen with it. Two re
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.bank_columns import Columns
-from detectors.excursions import COARSE_BEGINS, FINE_BEGINS, MOST, PEAKS_FADE, ExcursionRecord, unit
+from detectors.excursions import COARSE_BEGINS, FINE_BEGINS, ExcursionRecord, taught, units
 from detectors.false_share import FalseShare
 
 Floats = NDArray[np.float64]
@@ -35,11 +37,10 @@ class Calibration:
         self.tick = np.full(1, -1, np.int64)
         self.refreshed = np.full(1, -REFRESH_TICKS, np.int64)
 
-    def pass_time(self, tick: int, tick_seconds: float, slow: NDArray[np.bool_], known: NDArray[np.bool_]) -> None:
-        """Come to a tick with numbers; which of them are of coarse series, and which of fine ones are judged."""
+    def pass_time(self, tick: int, tick_seconds: float, *, fine: int, judged: int, coarse: int) -> None:
+        """Come to a tick with numbers: of fine series, those of them that are judged, and of coarse series."""
         gone = min((tick - int(self.tick[0])) * tick_seconds, MOST_GAP_SECONDS) if self.tick[0] >= 0 else 0.0
-        coarse = int(np.count_nonzero(slow))
-        self.fine.pass_time(gone, len(slow) - coarse, int(np.count_nonzero(known)))
+        self.fine.pass_time(gone, fine, judged)
         self.coarse.pass_time(gone, coarse, coarse)
         self.allowed.pass_time(tick * tick_seconds)
         self.tick[0] = tick
@@ -65,18 +66,10 @@ class Calibration:
         height = float(c.height[row] / _unit(c, np.array([row]), coarse=coarse)[0])
         return self._record(coarse=coarse).p_value(height)
 
-    def follow(self, c: Columns, rows: Ints, before: Floats, *, coarse: bool) -> None:
-        """Keep the peaks of excursions, and put those that are over on record; what was raised was put there then."""
-        height, firing = c.height[rows], c.firing[rows]
-        over = (before > 0) & (height <= 0)
-        self.end(c, rows[over & ~firing & (c.peak[rows] > 0)], coarse=coarse)
-        c.peak[rows] = np.where(firing | over, 0.0, np.maximum(c.peak[rows], height))
-
-    def end(self, c: Columns, rows: Ints, *, coarse: bool) -> None:
-        """Put excursions that were nothing on record."""
-        if len(rows):
-            self._record(coarse=coarse).add(c.peak[rows] / _unit(c, rows, coarse=coarse))
-            _teach(c, rows, c.peak[rows], 1.0)
+    def over(self, peaks: Floats, *, coarse: bool) -> None:
+        """Put excursions that were nothing on record, in units of their series."""
+        if len(peaks):
+            self._record(coarse=coarse).add(peaks)
 
     def raised(self, c: Columns, rows: Ints, *, coarse: bool) -> None:
         """Learn from rows that begin to fire: what is raised together is one discovery, and one peak on record."""
@@ -93,10 +86,11 @@ class Calibration:
 
 def _unit(c: Columns, rows: Ints, *, coarse: bool) -> Floats:
     """Return what is usual of rows; the heights of coarse ones were made of their own record already."""
-    return np.ones(len(rows)) if coarse else unit(c.peaks[rows], c.heights[rows])
+    return np.ones(len(rows)) if coarse else cast(Floats, units(rows, c.peaks, c.heights))
 
 
 def _teach(c: Columns, rows: Ints, heights: Floats, weight: float) -> None:
     """Let series know of an excursion; `weight`: the probability that it was nothing."""
-    c.peaks[rows] = c.peaks[rows] * PEAKS_FADE + weight
-    c.heights[rows] = c.heights[rows] * PEAKS_FADE + weight * np.minimum(heights, MOST)
+    for row, height in zip(rows.tolist(), heights.tolist(), strict=True):
+        c.peaks[row] = taught(float(c.peaks[row]), 1.0, weight)
+        c.heights[row] = taught(float(c.heights[row]), height, weight)

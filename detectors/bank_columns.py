@@ -6,9 +6,8 @@ scale (median, median absolute deviation) of the last `window` calm ticks, refre
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,8 @@ RELATIVE_SCALE_FLOOR = 0.02
 REFRESH = 8
 # What the ring holds at most.
 LARGEST = float(np.finfo(np.float32).max)
+# No scale is less, whatever it is of: it is divided by.
+SMALLEST_SCALE = float(np.finfo(np.float32).tiny)
 
 
 class Kind(IntEnum):
@@ -38,8 +39,7 @@ class Kind(IntEnum):
     MENTIONS = 3  # a count of which only more than usual is abnormal: what is no longer said here may be said elsewhere
 
 
-@dataclass(slots=True)
-class Columns:
+class Columns(NamedTuple):
     """One row per series."""
 
     kind: NDArray[np.int8]
@@ -109,30 +109,5 @@ class Columns:
 
     def assign(self, rows: Any, other: Columns) -> None:
         """Copy `other` into `rows`."""
-        for column in fields(self):
-            getattr(self, column.name)[rows] = getattr(other, column.name)
-
-    def push(self, rows: Ints, values: Floats, warmup: int) -> None:
-        """Append one calm value to each row's history and refresh the baselines that are due."""
-        # Anyone may send 1e300: what the ring cannot hold is its largest, not infinity.
-        self.ring[rows, self.filled[rows] % self.ring.shape[1]] = np.clip(values, -LARGEST, LARGEST)
-        self.filled[rows] += 1
-        # Staggered by row, so that no tick pays for all; the first baseline is due at the end of the warm-up.
-        filled = self.filled[rows]
-        due = rows[(filled == warmup) | ((filled > warmup) & ((filled + rows) % REFRESH == 0))]
-        if len(due):
-            self.refresh(due)
-
-    def refresh(self, rows: Ints) -> None:
-        """Take the baselines of these rows from their histories."""
-        lengths = np.minimum(self.filled[rows], self.ring.shape[1])
-        for length in np.unique(lengths).tolist():
-            mine = rows[lengths == length]
-            history = self.ring[mine, :length].astype(np.float64)
-            centre = np.median(history, axis=1)
-            deviation = np.abs(history - centre[:, None])
-            spread = np.median(deviation, axis=1) * MAD_TO_SIGMA
-            flat = spread <= 0
-            spread[flat] = deviation[flat].mean(axis=1) * MEAN_DEVIATION_TO_SIGMA
-            floor = np.maximum(np.abs(centre) * RELATIVE_SCALE_FLOOR, np.finfo(np.float32).tiny)
-            self.centre[mine], self.spread[mine], self.scale[mine] = centre, spread > 0, np.maximum(spread, floor)
+        for name, column in self._asdict().items():
+            column[rows] = getattr(other, name)

@@ -5,8 +5,6 @@ Used by the detect kernels' snapshots. Arrays are kept as they lie in memory (li
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import msgspec
 
 from detectors.bank import BankSettings, SeriesBank
@@ -30,7 +28,7 @@ def freeze(bank: SeriesBank) -> bytes:
     series, time, value = bank.open_samples()
     return msgspec.msgpack.encode(
         _Frozen(
-            columns={column.name: pack(getattr(bank.columns, column.name)) for column in fields(Columns)},
+            columns={name: pack(column) for name, column in bank.columns._asdict().items()},
             samples=(pack(series), pack(time), pack(value)),
             high=bank.high,
             closed=bank.closed,

@@ -8,13 +8,14 @@ no ground to act on without a person (`actions.checks`).
 Nothing is said of series whose pace is not their own: sampled more often than once a tick, by two scrapers, at random,
 or always sent twice. A sample that is sent again, with its time, is no second voice.
 
-Called by `detectors.bank` for each closed tick, and for single samples that fire at once.
+Called by the loop over the series of a closed tick (`detectors.bank_loops.gather`), and by `detectors.bank` for single
+samples that fire at once.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from math import sqrt
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,6 @@ from detectors.bank_columns import Columns, Kind
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-Mask = NDArray[np.bool_]
 
 # Below this share of its pace a sample is out of turn. Of two producers of one pace, one is always within half of it.
 EARLY = 0.6
@@ -31,98 +31,71 @@ EARLY = 0.6
 IRREGULAR = 0.1
 # Ticks over which pace and regularity are averaged: who would teach a series a second voice has to do so for 26 of its
 # samples (0.1 of 256).
-MEMORY = 256
+MEMORY = 256.0
 # Calm telemetry is beyond three robust deviations once in 370 samples.
 FAR = 3.0
 # Ticks of a series after the onset in which a contradiction still tells of how it began: its own producer's next two.
 LOOKS = 2
 _SECOND_NANOS = 1e9
+# A number, which is what a loop compares.
+_COUNTER = int(Kind.COUNTER)
 
 
-class TickSamples(NamedTuple):
-    """Samples of a tick: `[n]` which of `rows` each is of, its time and value; `[rows]` how many, and the last one."""
-
-    rows: Ints
-    of: Ints
-    time: Ints
-    value: Floats
-    number: Floats
-    last: Ints
+def stray(row: int, value: float, c: Columns) -> bool:
+    """Tell whether a single sample is far from its baseline; where there is none, it is not."""
+    scale = float(c.scale[row]) * sqrt(max(float(c.density[row]), 1.0))
+    return abs(value - float(c.centre[row])) > FAR * scale
 
 
-def note(c: Columns, tick: int, tick_nanos: int, samples: TickSamples, calm: Mask) -> dict[int, float]:
-    """Learn paces from a tick that closes, and note in `c.contested` where samples out of turn disagree.
+def early(row: int, number: float, gap: float, c: Columns) -> bool:
+    """Tell whether so many samples of a tick, the newest of which is `gap` seconds after the last, are out of turn."""
+    return c.last_tick[row] >= 0 and (number > 1.0 or gap < EARLY * float(c.pace[row]))
+
+
+def suspect(row: int, c: Columns) -> bool:
+    """Tell whether a sample of a series out of turn means anything."""
+    paced = c.crowded[row] < IRREGULAR and c.kind[row] <= _COUNTER
+    return paced and float(c.scale[row]) > 0.0  # not NaN: there is a baseline
+
+
+def disagree(row: int, number: float, far: bool, strange: float, others: bool, c: Columns) -> bool:  # noqa: PLR0917 - what is compiled takes no keywords
+    """Tell whether samples out of turn hold both calm and far ones, or, of a counter, more than one count.
 
     Args:
-        c: what is known of the series; times and values of the tick before are still in it.
-        tick: the tick.
-        tick_nanos: how long it is.
-        samples: of the tick.
-        calm: `[rows]` which may be learned from.
-
-    Returns:
-        Of series that have begun to fire not long ago and are contested for the first time since: the newest value.
+        row: of the series.
+        number: of its samples in this tick.
+        far: whether the newest is far from the baseline.
+        strange: how many are.
+        others: whether some have another time than the newest; the same sample again has the same time.
+        c: all rows.
 
     """
-    rows, last = samples.rows, samples.last
-    far = strays(c, rows, samples.value[last])
-    gap = (samples.time[last] - c.last_time[rows]) / _SECOND_NANOS
-    known = c.last_tick[rows] >= 0
-    early = known & ((samples.number > 1) | (gap < EARLY * c.pace[rows]))
-    suspect = early & (c.crowded[rows] < IRREGULAR) & (c.kind[rows] <= Kind.COUNTER) & ~np.isnan(c.scale[rows])
-    news: dict[int, float] = {}
-    if suspect.any():
-        found = np.flatnonzero(suspect)
-        found = found[_disagree(c, samples, found, far[found])]
-        new = found[_fires_anew(c, rows[found], tick, tick_nanos)]
-        news = dict(zip(rows[new].tolist(), samples.value[last[new]].tolist(), strict=True))
-        c.contested[rows[found]] = tick
-    _learn(c, rows, gap, early, calm=known & calm, single=samples.number == 1)
-    c.strayed[rows] = far
-    return news
+    if c.kind[row] == _COUNTER:
+        return number <= 1.0 or others
+    return bool(far != c.strayed[row]) if number <= 1.0 else 0.0 < strange < number
+
+
+def fires_anew(row: int, tick: int, tick_nanos: int, c: Columns) -> bool:
+    """Tell whether it began to fire so short ago that a contradiction tells of how, and is not contested yet."""
+    if not c.firing[row] or c.contested[row] >= c.onset[row] // tick_nanos:
+        return False
+    age = float((tick + 1) * tick_nanos - c.onset[row])
+    return age <= LOOKS * max(float(c.pace[row]) * _SECOND_NANOS, float(tick_nanos))
+
+
+def keep_pace(row: int, gap: float, out_of_turn: float, single: bool, c: Columns) -> None:
+    """Learn from a calm tick how often a series brings a sample, and how regularly (`out_of_turn`: 0 or 1)."""
+    rate = 1.0 / min(float(c.filled[row]) + 1.0, MEMORY)
+    crowded, pace = float(c.crowded[row]), float(c.pace[row])
+    c.crowded[row] = crowded + rate * (out_of_turn - crowded)
+    if single and gap > 0.0:
+        # An outage is no interval, so it counts for two.
+        c.pace[row] = pace + rate * (min(gap, 2.0 * pace) - pace) if pace > 0.0 else gap
 
 
 def in_doubt(c: Columns, row: int, tick_nanos: int) -> bool:
     """Tell whether a series has been contested since the onset of what it fires for."""
     return bool(c.contested[row] >= c.onset[row] // tick_nanos)
-
-
-def strays(c: Columns, rows: Ints, values: Floats) -> Mask:
-    """Tell which single samples are far from their baselines; those without one are not."""
-    with np.errstate(invalid="ignore"):
-        spread = c.scale[rows] * np.sqrt(np.maximum(c.density[rows], 1.0))
-        far: Mask = np.abs(values - c.centre[rows]) > FAR * spread
-    return far
-
-
-def _fires_anew(c: Columns, rows: Ints, tick: int, tick_nanos: int) -> Mask:
-    """Tell which began to fire so short ago that a contradiction tells of how, and have not been contested since."""
-    age = (tick + 1) * tick_nanos - c.onset[rows]
-    fresh: Mask = c.firing[rows] & (c.contested[rows] < c.onset[rows] // tick_nanos)
-    return fresh & (age <= LOOKS * np.maximum(c.pace[rows] * _SECOND_NANOS, tick_nanos))
-
-
-def _disagree(c: Columns, samples: TickSamples, found: Ints, far: Mask) -> Mask:
-    """Tell which of the places `found` hold both calm and far samples, or, of counters, more than one count."""
-    place = np.full(len(samples.rows), -1)
-    place[found] = np.arange(len(found))
-    mine = np.flatnonzero(place[samples.of] >= 0)
-    of, rows = place[samples.of[mine]], samples.rows[found]
-    strange = np.bincount(of, strays(c, rows[of], samples.value[mine]), len(found))
-    # The same sample again has the same time.
-    others = np.bincount(of, samples.time[mine] != samples.time[samples.last[found]][of], len(found)) > 0
-    single = samples.number[found] == 1
-    mixed = np.where(single, far != c.strayed[rows], (strange > 0) & (strange < samples.number[found]))
-    return np.where(c.kind[rows] == Kind.COUNTER, single | others, mixed)
-
-
-def _learn(c: Columns, rows: Ints, gap: Floats, early: Mask, *, calm: Mask, single: Mask) -> None:
-    rate = 1.0 / np.minimum(c.filled[rows] + 1.0, MEMORY)
-    c.crowded[rows] += np.where(calm, rate * (early - c.crowded[rows]), 0.0)
-    pace = c.pace[rows]
-    # An outage is no interval, so it counts for two.
-    moved = np.where(pace > 0, pace + rate * (np.minimum(gap, 2 * pace) - pace), gap)
-    c.pace[rows] = np.where(calm & single & (gap > 0), moved, pace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +122,7 @@ class Earlier:
         before = np.flatnonzero((self.series == row) & (self.position < position) & (self.time < time))
         if len(before):
             one = before[np.argmax(self.time[before])]
-            at, far = int(self.time[one]), bool(strays(c, np.array([row]), self.value[[one]])[0])
+            at, far = int(self.time[one]), stray(row, float(self.value[one]), c)
         else:
             at, far = int(c.last_time[row]), bool(c.strayed[row])
         return not far and (time - at) / _SECOND_NANOS < EARLY * float(c.pace[row])

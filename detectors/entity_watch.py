@@ -94,11 +94,15 @@ class EntityWatch:
             sample: what `Verdict.sample` is to be.
 
         """
-        mine = self.detector.entity[rows] >= 0
-        if not mine.any():
+        mine = np.flatnonzero(self.detector.entity[rows] >= 0)
+        if not len(mine):
             return
-        rows, values, times = rows[mine], np.clip(values[mine], -LARGEST, LARGEST), times[mine]
+        rows, times = rows[mine], times[mine]
+        values = np.minimum(np.maximum(values[mine], -LARGEST), LARGEST)
         found = self.detector.step(rows, values)
+        if not len(found.entity):
+            self.detector.learn(rows, values, found, self._standing.firing)
+            return
         p_value = self._p_values(found)
         self._learn(rows, values, found, p_value)
         newest = np.zeros(self.detector.entities, np.int64)
@@ -118,7 +122,7 @@ class EntityWatch:
         bad = np.zeros(self.detector.entities, np.bool_)
         bad[found.entity] = p_value < SUSPECT
         bad |= self._standing.firing
-        self.detector.learn(rows, values, found, ~bad[self.detector.entity[rows]])
+        self.detector.learn(rows, values, found, bad)
         calm, s = ~bad[found.entity], self._state
         entity = found.entity[calm]
         s.away[entity] += USUAL_RATE * (found.away[calm] - s.away[entity])

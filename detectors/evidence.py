@@ -6,12 +6,16 @@ threshold it must pass, both in decades (powers of ten of probability), so that 
 
 from __future__ import annotations
 
-from math import exp
+from math import exp, log10, sqrt
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from detectors.compiled import loop
+
 Floats = NDArray[np.float64]
+Integers = NDArray[np.integer[Any]]
 
 # Degrees of freedom of the Student tail. Window means of latencies and rates have tails far heavier than the normal;
 # four degrees keep the variance finite and ask for about 20 robust standard deviations where the normal asks for 5.
@@ -21,6 +25,8 @@ YOUNG = 40
 YOUNG_DEGREES = 2.0
 # What a single tick may contribute: probabilities below 1e-18 say more about the tail model than about the series.
 MAX_DECADES = 18.0
+# The least that has a logarithm worth taking: its decades are many times the most that counts.
+SMALLEST = 1e-300
 # A history without any spread has no scale, only the fact that this never happened in it. 3.5 decades make three
 # ticks in a row enough, and one lone blip never enough.
 MAX_DECADES_WITHOUT_SPREAD = 3.5
@@ -42,57 +48,59 @@ ALLOWANCE = 1.0
 LUNDBERG = 1.9868
 
 
-def decades(deviation: Floats, samples: ArrayLike = YOUNG) -> Floats:
-    """Surprise of robust deviations, -log10 of the two-sided Student tail probability, at most `MAX_DECADES`.
+def decades(deviation: float, samples: int) -> float:
+    """Surprise of a robust deviation, -log10 of the two-sided Student tail probability, at most `MAX_DECADES`.
 
     Args:
-        deviation: `[n]` distances from the centre in units of robust scale.
-        samples: `[n]` how many values centre and scale were taken from.
+        deviation: distance from the centre in units of robust scale.
+        samples: how many values centre and scale were taken from.
 
     """
-    # Of four degrees of freedom in closed form, (1 - y)^2 (2 + y) / 2 with y = x / sqrt(4 + x^2), and 1 - y written so
-    # that it does not cancel far out: a twentieth of the time that the general function takes.
-    far = np.abs(deviation)
-    with np.errstate(over="ignore", divide="ignore"):
-        root = np.sqrt(TAIL_DEGREES + far * far)
-        rest = TAIL_DEGREES / (root * (root + far))
-        surprise: Floats = -2.0 * np.log10(rest) - np.log10((3.0 - rest) / 2.0)
-    young = np.broadcast_to(np.less(samples, YOUNG), far.shape)
-    if young.any():
-        surprise[young] = _young_decades(far[young])
-    return np.minimum(surprise, MAX_DECADES)
+    # Both in closed form: of four degrees of freedom (1 - y)^2 (2 + y) / 2 with y = x / sqrt(4 + x^2), of two 1 - y
+    # with y = x / sqrt(2 + x^2); and 1 - y written so that it does not cancel far out.
+    far = abs(deviation)
+    degrees = YOUNG_DEGREES if samples < YOUNG else TAIL_DEGREES
+    root = sqrt(degrees + far * far)
+    rest = degrees / (root * (root + far))
+    if rest <= SMALLEST:
+        return MAX_DECADES
+    if samples < YOUNG:
+        return min(-log10(rest), MAX_DECADES)
+    return min(-2.0 * log10(rest) - log10((3.0 - rest) / 2.0), MAX_DECADES)
 
 
-def _young_decades(far: Floats) -> Floats:
-    """Return the same of two degrees of freedom: 1 - x / sqrt(2 + x^2)."""
-    with np.errstate(over="ignore", divide="ignore"):
-        root = np.sqrt(YOUNG_DEGREES + far * far)
-        surprise: Floats = -np.log10(YOUNG_DEGREES / (root * (root + far)))
-    return surprise
-
-
-def calibrate(surprise: Floats, looks: Floats, entered: Floats, excess: Floats) -> Floats:
+def calibrate(surprise: float, looks: float, entered: float, excess: float) -> float:
     """Turn model surprise into surprise against the series' own tail (peaks over threshold; Siffer et al., 2017).
 
     The log of a power-law tail is exponential, so the mean excess is Hill's (1975) estimate of the tail index.
 
     Args:
-        surprise: `[n]` decades under the Student model.
-        looks: `[n]` faded number of calm looks at each series.
-        entered: `[n]` how many of them went beyond `TAIL_FROM`.
-        excess: `[n]` sum of how far they went beyond it, decades.
+        surprise: decades under the Student model.
+        looks: faded number of calm looks at the series.
+        entered: how many of them went beyond `TAIL_FROM`.
+        excess: sum of how far they went beyond it, decades.
 
     """
-    share = (TAIL_PRIOR_LOOKS * TAIL_SHARE + entered) / (TAIL_PRIOR_LOOKS + looks)
     prior = TAIL_PRIOR_LOOKS * TAIL_SHARE
+    rare = -log10((prior + entered) / (TAIL_PRIOR_LOOKS + looks))
+    if surprise <= TAIL_FROM:
+        return min(surprise, rare)
     mean = (prior * TAIL_MEAN + excess) / (prior + entered)
-    beyond = (surprise - TAIL_FROM) * np.minimum(1.0, TAIL_MEAN / mean) - np.log10(share)
-    return np.where(surprise > TAIL_FROM, np.minimum(beyond, surprise), np.minimum(surprise, -np.log10(share)))
+    return min((surprise - TAIL_FROM) * min(1.0, TAIL_MEAN / mean) + rare, surprise)
 
 
-def accumulate(height: Floats, surprise: Floats) -> Floats:
-    """One step of the one-sided CUSUM (Page, 1954) on the surprise of `[n]` series."""
-    return np.maximum(0.0, height + surprise - ALLOWANCE)
+def accumulate(height: float, surprise: float) -> float:
+    """One step of the one-sided CUSUM (Page, 1954)."""
+    return max(0.0, height + surprise - ALLOWANCE)
+
+
+@loop(decades)
+def decades_of(deviation: Floats, samples: Integers) -> Floats:
+    """Return `decades` of each of `[n]`."""
+    found = np.empty(len(deviation))
+    for i in range(len(deviation)):
+        found[i] = decades(float(deviation[i]), int(samples[i]))
+    return found
 
 
 def threshold_of(level: ArrayLike) -> Floats:

@@ -20,9 +20,11 @@ from math import exp, log
 import numpy as np
 from numpy.typing import NDArray
 
+from detectors.compiled import loop
 from detectors.evidence import LUNDBERG
 
 Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 DAY_SECONDS = 86_400.0
 # Peaks are remembered for three days on end, so that a quiet night does not make the morning a surprise.
@@ -50,16 +52,28 @@ PEAKS_FADE = 1.0 - 1.0 / 256.0
 _EDGES = LOWEST * np.exp(LOG_RATIO * np.arange(BINS))
 
 
-def unit(peaks: Floats, heights: Floats) -> Floats:
-    """Return what one unit of height is for each of `[n]` series: 1, or more where excursions usually rise higher.
+def unit(peaks: float, heights: float) -> float:
+    """Return what one unit of height is for a series: 1, or more where its excursions usually rise higher.
 
     Args:
-        peaks: `[n]` faded number of excursions of each series.
-        heights: `[n]` faded sum of their peaks.
+        peaks: faded number of its excursions.
+        heights: faded sum of their peaks.
 
     """
-    mean = (heights + PRIOR_PEAKS * MEAN_PEAK) / (peaks + PRIOR_PEAKS)
-    found: Floats = np.maximum(mean / MEAN_PEAK, 1.0)
+    return max((heights + PRIOR_PEAKS * MEAN_PEAK) / (peaks + PRIOR_PEAKS) / MEAN_PEAK, 1.0)
+
+
+def taught(known: float, news: float, weight: float) -> float:
+    """Return a faded sum with one more in it; `weight`: the probability that the excursion was nothing."""
+    return known * PEAKS_FADE + weight * min(news, MOST)
+
+
+@loop(unit)
+def units(rows: Ints, peaks: Floats, heights: Floats) -> Floats:
+    """Return `unit` of each of `[n]` rows, given the `peaks` and `heights` of all."""
+    found = np.empty(len(rows))
+    for i in range(len(rows)):
+        found[i] = unit(float(peaks[rows[i]]), float(heights[rows[i]]))
     return found
 
 

@@ -23,16 +23,12 @@ from numpy.typing import NDArray
 
 from detectors.bank_rows import assign, freeze_rows, grown, thaw_rows
 from detectors.base import RELATIVE_ROUNDING, Contribution, Detector
+from detectors.entity_loops import LOOKS, Entities, Metrics, follow, learn
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
 
-# Half-lives in looks: of the level, a week of minutes; of what was expected just now.
-LEVEL = 10_080.0
-RECENT = (2.0, 5.0, 30.0)
-RATES = 1.0 - 0.5 ** (1.0 / np.array([LEVEL, *RECENT]))
-LOOKS = len(RATES)
 # Looks at a metric before its spreads mean something, and how many its spreads are taken from at most.
 WARM_LOOKS = 64
 MEMORY = 32_768
@@ -43,8 +39,6 @@ RANGE_FLOOR = 0.01
 # ... and a metric that had no more than that has no scale, only the fact that this never happened: it counts for ten
 # spreads at most (0 to 20 measure alike, without this limit such metrics decide everything).
 MAX_DEVIATION_WITHOUT_SPREAD = 10.0
-# A deviation teaches the level no more than ten spreads.
-WINSOR = 10.0
 # What lasts is worth more than a blip: energies are smoothed with a half-life of two looks.
 SMOOTH = 1.0 - 0.5**0.5
 # Fewer metrics than this are no vector: their own detectors say all there is to say.
@@ -52,23 +46,26 @@ MIN_METRICS = 3
 
 
 class _Metrics:
-    """What is known of each metric. `[metrics, 4]`: the level, then the recent means."""
+    """What is known of each metric: see `entity_loops.Metrics`."""
 
     def __init__(self, count: int) -> None:
         self.centre = np.full((count, LOOKS), np.nan)  # NaN: what comes next
         self.spread = np.ones((count, LOOKS))
-        self.variance = np.zeros(count)  # around the level: it follows the data as the level does
+        self.variance = np.zeros(count)
         self.floor = np.zeros(count)
         self.limit = np.zeros(count)
         self.fitted = np.zeros(count, np.bool_)
-        self.due = np.full(count, WARM_LOOKS, np.int32)  # looks at which the spreads are taken next
-        # Calm looks since, and what they summed up to; NaN: never seen.
+        self.due = np.full(count, WARM_LOOKS, np.int32)
         self.looks = np.zeros(count, np.int32)
         self.first = np.full(count, np.nan)
         self.low = np.full(count, np.inf)
         self.high = np.full(count, -np.inf)
         self.total = np.zeros((count, LOOKS))
         self.squares = np.zeros((count, LOOKS))
+
+    def columns(self) -> Metrics:
+        """Return the same, as loops take it."""
+        return Metrics(**vars(self))
 
 
 class _Entities:
@@ -114,6 +111,7 @@ class EntityDetector:
         self.entity: Ints = np.zeros(0, np.int64)
         """`[rows]` whose metric each row is; -1: none's."""
         self._metrics, self._entities = _Metrics(0), _Entities(0)
+        self._warm: Ints | None = None  # see `_all_warm`
 
     @property
     def entities(self) -> int:
@@ -132,6 +130,7 @@ class EntityDetector:
             self._entities = grown(self._entities, _Entities(max(missing, self.entities)))
         assign(self._metrics, rows, _Metrics(1))
         self.entity[rows] = entity
+        self._warm = None
 
     def forget_entities(self, entity: Ints) -> None:
         """Forget what was found of entities; their numbers may be given to others."""
@@ -142,68 +141,42 @@ class EntityDetector:
 
         An entity is judged in a tick in which half of its metrics that are warm have a value, and three at least.
         """
-        power, away, error = self._follow(rows, value)
-        warm = np.isfinite(power)
-        owner, known, power_known = self.entity[rows[warm]], self.entities, power[warm]
-        number = np.bincount(owner, minlength=known)
-        all_warm = np.bincount(self.entity[self._metrics.fitted & (self.entity >= 0)], minlength=known)
-        judged = np.flatnonzero((number >= MIN_METRICS) & (2 * number >= all_warm))
-        total, loudest = np.bincount(owner, power_known, minlength=known), np.zeros(known)
-        np.maximum.at(loudest, owner, power_known)
-        far = np.bincount(owner, away[warm], minlength=known)
-        number, total, loudest, far = number[judged], total[judged], loudest[judged], far[judged]
+        known = self.entities
+        together = Entities(np.zeros(known, np.int64), np.zeros(known), np.zeros(known), np.zeros(known))
+        power, error = follow(rows, value, self.entity, self._metrics.columns(), together)
+        judged = np.flatnonzero((together.number >= MIN_METRICS) & (2 * together.number >= self._all_warm()))
+        number, total, loudest, far = (column[judged] for column in together)
         e = self._entities
         for kept, found in ((e.energy, total / number), (e.rest, np.maximum(total - loudest, 0.0) / (number - 1))):
             kept[judged] += SMOOTH * (np.sqrt(found) - kept[judged])
         return Energy(judged, e.energy[judged], e.rest[judged], np.sqrt(far / number), power, error)
 
-    def _follow(self, rows: Ints, value: Floats) -> tuple[Floats, Floats, Floats]:
-        """Power of each metric, its squared distance from the level, and its errors."""
-        m = self._metrics
-        self._begin(rows, value)
-        centre, spread, fitted = m.centre[rows], m.spread[rows], m.fitted[rows]
-        error = value[:, None] - centre
-        squared = np.minimum(np.abs(error) / spread, m.limit[rows][:, None]) ** 2
-        reach = WINSOR * spread[:, 0]
-        clipped = np.clip(error[:, 0], -reach, reach)
-        moved = error.copy()
-        moved[:, 0] = clipped
-        m.centre[rows] = centre + RATES * moved
-        variance = m.variance[rows]
-        variance += fitted * RATES[0] * (clipped**2 - variance)
-        m.variance[rows] = variance
-        m.spread[rows, 0] = np.where(fitted, np.maximum(np.sqrt(variance), m.floor[rows]), 1.0)
-        error[:, 0] = value - m.first[rows]
-        return np.where(fitted, squared.sum(axis=1), np.nan), squared[:, 0], error
+    def _all_warm(self) -> Ints:
+        """How many metrics of each entity have spreads."""
+        if self._warm is None:
+            of = self.entity[self._metrics.fitted & (self.entity >= 0)]
+            self._warm = np.bincount(of, minlength=self.entities)
+        return self._warm
 
-    def _begin(self, rows: Ints, value: Floats) -> None:
-        """Expect of what is new, or begins anew, that it stays as it is."""
-        m = self._metrics
-        anew = np.isnan(m.centre[rows, -1])
-        if not anew.any():
-            return
-        m.centre[rows[anew], 1:] = value[anew, None]
-        new = rows[anew & np.isnan(m.first[rows])]
-        m.first[new] = m.centre[new, 0] = m.centre[new, -1]
+    def learn(self, rows: Ints, value: Floats, found: Energy, suspect: Flags | None = None) -> None:
+        """Sum up calm values that `step` has just judged, and take the spreads that are due.
 
-    def learn(self, rows: Ints, value: Floats, found: Energy, which: Flags | None = None) -> None:
-        """Sum up calm values that `step` has just judged (`which` of them), and take the spreads that are due."""
-        error = found.error
-        if which is not None:
-            rows, value, error = rows[which], value[which], error[which]
-        m = self._metrics
-        m.looks[rows] += 1
-        m.low[rows] = np.minimum(m.low[rows], value)
-        m.high[rows] = np.maximum(m.high[rows], value)
-        m.total[rows] += error
-        m.squares[rows] += error**2
-        due = rows[m.looks[rows] >= m.due[rows]]
+        Args:
+            rows: `[n]` as given to `step`.
+            value: `[n]`.
+            found: by `step`.
+            suspect: `[entities]` of whom nothing is to be learned; None: all are calm.
+
+        """
+        suspect = np.zeros(self.entities, np.bool_) if suspect is None else suspect
+        due = learn(rows, value, found.error, self.entity, suspect, self._metrics.columns())
         if len(due):
             self.fit(due)
 
     def fit(self, rows: Ints) -> None:
         """Take the spreads of metrics, each of which was learned from, from what was summed up."""
         m = self._metrics
+        self._warm = None
         looks = m.looks[rows][:, None].astype(np.float64)
         mean = m.total[rows] / looks
         variance = np.maximum(m.squares[rows] / looks - mean**2, 0.0)
@@ -233,6 +206,7 @@ class EntityDetector:
         assign(self._entities, entity, _Entities(1))
         if spreads:
             assign(self._metrics, rows, _Metrics(1))
+            self._warm = None
         self._metrics.centre[rows, 1:] = np.nan
 
     def freeze(self) -> tuple[bytes, bytes, bytes]:

@@ -8,15 +8,62 @@ rows; each is looked at once a tick at most.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.bank import CALM_TICKS, Change
+from detectors.bank import Change
+from detectors.bank_loops import ADAPTS, CALM_TICKS, CLEARS, FIRES
 from detectors.bank_rows import assign, freeze_rows, grown, thaw_rows
+from detectors.compiled import loop
 
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
+
+
+class _Columns(NamedTuple):
+    """A `_State`, as loops take it."""
+
+    firing: Flags
+    since: Ints
+    onset: Ints
+    suspect: Flags
+    calm: NDArray[np.int16]
+
+
+class _Look(NamedTuple):
+    """When subjects are looked at, and who has fired for how long by then has a new normal. Ticks."""
+
+    tick: int
+    patience: int
+
+
+@loop()
+def _suspect(subjects: Ints, time: Ints, begun: Flags, c: _Columns) -> None:
+    for i in range(len(subjects)):
+        one = subjects[i]
+        if begun[i] and not c.suspect[one] and not c.firing[one]:
+            c.onset[one] = time[i]
+        c.suspect[one] = begun[i]
+
+
+@loop()
+def _change(subjects: Ints, fires: Flags, calm: Flags, look: _Look, c: _Columns) -> NDArray[np.int8]:
+    became = np.zeros(len(subjects), np.int8)
+    for i in range(len(subjects)):
+        one = subjects[i]
+        if not c.firing[one]:
+            c.calm[one] = 0
+            if fires[i]:
+                c.firing[one], c.since[one], became[i] = True, look.tick, FIRES
+            continue
+        c.calm[one] = min(c.calm[one] + 1, CALM_TICKS) if calm[i] else 0
+        if c.calm[one] >= CALM_TICKS:
+            c.firing[one], became[i] = False, CLEARS
+        elif look.tick - c.since[one] >= look.patience:
+            c.firing[one], became[i] = False, ADAPTS
+    return became
 
 
 class _State:
@@ -55,10 +102,7 @@ class Standing:
 
     def suspect(self, subjects: Ints, time: Ints, begun: Flags) -> None:
         """Note when what may become a firing began: at the first of the looks in a row that are `begun`."""
-        s = self._state
-        begins = begun & ~s.suspect[subjects] & ~s.firing[subjects]
-        s.onset[subjects[begins]] = time[begins]
-        s.suspect[subjects] = begun
+        _suspect(subjects, time, begun, _Columns(**vars(self._state)))
 
     def change(
         self, subjects: Ints, tick: int, *, fires: Flags, calm: Flags, adapt_ticks: int
@@ -76,17 +120,10 @@ class Standing:
             Position in `subjects` and what became of it.
 
         """
-        s = self._state
-        firing = s.firing[subjects]
-        s.calm[subjects] = np.where(calm & firing, s.calm[subjects] + 1, 0)
-        clears = firing & (s.calm[subjects] >= CALM_TICKS)
-        adapts = firing & ~clears & (tick - s.since[subjects] >= adapt_ticks)
-        fires = fires & ~firing
-        s.firing[subjects[fires]], s.since[subjects[fires]] = True, tick
-        s.firing[subjects[clears | adapts]] = False
-        for change, which in ((Change.FIRING, fires), (Change.CLEARED, clears), (Change.ADAPTED, adapts)):
-            for position in np.flatnonzero(which).tolist():
-                yield position, change
+        became = _change(subjects, fires, calm, _Look(tick, adapt_ticks), _Columns(**vars(self._state)))
+        changed = np.flatnonzero(became)
+        for position in changed[np.argsort(became[changed], kind="stable")].tolist():
+            yield position, Change(int(became[position]) - FIRES)
 
     def freeze(self) -> bytes:
         """Everything it knows."""

@@ -12,19 +12,20 @@ would never be seen.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from math import exp
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from detectors.bank_rows import assign, freeze_rows, grown, thaw_rows
+from detectors.compiled import loop
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Prior:
+class Prior(NamedTuple):
     """What is known before a subject has a record of its own."""
 
     point: float
@@ -54,6 +55,47 @@ class _State:
         self.peak = np.zeros(count)  # of the excursion that goes on, beyond the point
 
 
+class _Columns(NamedTuple):
+    """A `_State`, as loops take it."""
+
+    point: Floats
+    looks: Floats
+    entered: Floats
+    excess: Floats
+    peak: Floats
+
+
+@loop()
+def _p_values(subjects: Ints, score: Floats, prior: Prior, c: _Columns) -> Floats:
+    found = np.ones(len(subjects))
+    expected = prior.looks * prior.share
+    for i in range(len(subjects)):
+        one = subjects[i]
+        beyond = float(score[i]) - float(c.point[one])
+        if beyond > 0.0:
+            times = expected + float(c.entered[one])
+            mean = (expected * prior.mean_excess + float(c.excess[one])) / times
+            found[i] = times / (prior.looks + float(c.looks[one])) * exp(-beyond / mean)
+    return found
+
+
+@loop()
+def _learn(subjects: Ints, score: Floats, prior: Prior, c: _Columns) -> None:
+    fade = 1.0 - 1.0 / prior.memory
+    for i in range(len(subjects)):
+        one = subjects[i]
+        peak = float(c.peak[one])
+        beyond = min(max(float(score[i]) - float(c.point[one]), 0.0), prior.max_excess)
+        # An excursion is put on record when it is over.
+        ended = peak if beyond <= 0.0 else 0.0
+        c.looks[one] = float(c.looks[one]) * fade + 1.0
+        c.entered[one] = float(c.entered[one]) * fade + (1.0 if ended > 0.0 else 0.0)
+        c.excess[one] = float(c.excess[one]) * fade + ended
+        c.peak[one] = max(beyond, peak) if beyond > 0.0 else 0.0
+        begins = 1.0 if beyond > 0.0 >= peak else 0.0
+        c.point[one] = float(c.point[one]) + prior.rate * (begins - prior.wanted)
+
+
 class TailRecord:
     """Records of subjects, as rows of arrays."""
 
@@ -79,25 +121,12 @@ class TailRecord:
             score: `[n]`.
 
         """
-        prior, s = self._prior, self._state
-        expected = prior.looks * prior.share
-        entered = expected + s.entered[subjects]
-        share = entered / (prior.looks + s.looks[subjects])
-        mean = (expected * prior.mean_excess + s.excess[subjects]) / entered
-        beyond = score - s.point[subjects]
-        return np.where(beyond > 0, share * np.exp(-beyond / mean), 1.0)
+        found: Floats = _p_values(subjects, score, self._prior, _Columns(**vars(self._state)))
+        return found
 
     def learn(self, subjects: Ints, score: Floats) -> None:
         """Put scores on record."""
-        s, prior = self._state, self._prior
-        fade = 1.0 - 1.0 / prior.memory
-        beyond = np.clip(score - s.point[subjects], 0.0, prior.max_excess)
-        begins = (beyond > 0) & (s.peak[subjects] <= 0)
-        ended = np.where(beyond > 0, 0.0, s.peak[subjects])
-        for record, news in ((s.looks, 1.0), (s.entered, ended > 0), (s.excess, ended)):
-            record[subjects] = record[subjects] * fade + news
-        s.peak[subjects] = np.where(beyond > 0, np.maximum(beyond, s.peak[subjects]), 0.0)
-        s.point[subjects] += prior.rate * (begins - prior.wanted)
+        _learn(subjects, score, self._prior, _Columns(**vars(self._state)))
 
     def freeze(self) -> bytes:
         """Everything it knows."""

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors.bank import BankSettings, Change, Verdict
-from detectors.peers import MIN_PEERS, WARM_LOOKS, PeerWatch, compare
+from detectors.peer_loops import MIN_PEERS, WARM_LOOKS, Comparison, compare
+from detectors.peers import PeerWatch
 
 INSTANCES = 6
 ROWS = np.arange(INSTANCES)
@@ -48,7 +49,7 @@ def test_each_is_put_against_the_median_of_the_others(groups: list[list[float]],
     group = np.array([number for number, group in enumerate(groups) for _ in group])
     value = np.array([one for group in groups for one in group])
     order = np.random.default_rng(seed).permutation(len(group))
-    found = compare(group[order], value[order])
+    found = Comparison(*compare(group[order], value[order]))
     judged = {int(order[at]): median for at, median in zip(found.at, found.median, strict=True)}
     for i in range(len(group)):
         others = [value[j] for j in range(len(group)) if j != i and group[j] == group[i]]
@@ -58,7 +59,7 @@ def test_each_is_put_against_the_median_of_the_others(groups: list[list[float]],
 
 
 def test_the_scale_is_that_of_the_better_half() -> None:
-    found = compare(np.zeros(5, np.int64), np.array([100.0, 110.0, 120.0, 1e6, -1e6]))
+    found = Comparison(*compare(np.zeros(5, np.int64), np.array([100.0, 110.0, 120.0, 1e6, -1e6])))
     assert found.scale.max() < 60.0
 
 

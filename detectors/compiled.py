@@ -1,0 +1,94 @@
+"""Loops over rows: run as Python at first, as machine code once enough has gone through them to be worth it.
+
+A tick over a few hundred series is some hundred numpy calls long, each of which does next to nothing: the calls are
+what it costs. A loop over the rows costs next to nothing once it is compiled. Importing Numba and compiling take
+seconds of processor time, once a process (less when what was compiled is cached on disk); who judges little never pays.
+
+The same source either way, and the same arithmetic in the same order, so that results are equal to the last bit. For
+that a loop takes its floats out of arrays as Python's (`float`), uses `math` for what is beyond arithmetic, and gives
+no division a zero to divide by.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from types import FunctionType
+from typing import Any, cast
+
+log = logging.getLogger(__name__)
+
+# As Python a row takes some ten microseconds, compiled less than one: by then that has cost half a second.
+WORTH_ROWS = 30_000
+
+# One after the other, beside whatever else the process does.
+_compiling = ThreadPoolExecutor(1, "compile")
+_loops: list[Loop] = []
+
+
+class Loop:
+    """A function whose first argument is the `[n]` rows that it goes through."""
+
+    def __init__(self, function: Callable[..., Any], parts: tuple[Callable[..., Any], ...]) -> None:
+        self._python = function
+        self._parts = parts
+        self._compiled: Callable[..., Any] | None = None
+        self._rows = 0
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+        _loops.append(self)
+
+    def __call__(self, rows: Any, *others: Any) -> Any:
+        """Run it."""
+        if self._compiled is not None:
+            return self._compiled(rows, *others)
+        before = self._rows
+        self._rows += len(rows)
+        if before < WORTH_ROWS <= self._rows:
+            _compiling.submit(self._compile, (rows, *others))
+        return self._python(rows, *others)
+
+    def worth_it(self) -> None:
+        """Let the next row be the one that makes it worth to compile."""
+        self._rows = max(self._rows, WORTH_ROWS - 1)
+
+    def _compile(self, arguments: tuple[Any, ...]) -> None:
+        """Compile it for arguments of these types."""
+        try:
+            from numba import njit, typeof  # noqa: PLC0415 - takes a second, and few need it
+
+            made: dict[str, Any] = {}
+            for part in (*self._parts, self._python):
+                made[part.__name__] = njit(cache=True)(_calling(part, made))
+            compiled = made[self.__name__]
+            compiled.compile(
+                tuple(
+                    typeof(one)  # type: ignore[no-untyped-call]  # as Numba is
+                    for one in arguments
+                )
+            )
+        except Exception:  # whatever keeps it from compiling: as Python it says the same
+            log.exception("%s stays slow: it was not compiled", self.__name__)
+        else:
+            self._compiled = compiled
+
+
+def loop(*parts: Callable[..., Any]) -> Callable[[Callable[..., Any]], Loop]:
+    """Make a loop of a function that calls these functions; a part may call those before it."""
+    return lambda function: Loop(function, parts)
+
+
+def ensure(run: Callable[[], object]) -> None:
+    """Compile every loop that `run` calls, now: for whoever measures, or tests that it makes no difference."""
+    for one in _loops:
+        one.worth_it()
+    run()
+    _compiling.submit(lambda: None).result()
+
+
+def _calling(function: Callable[..., Any], made: dict[str, Any]) -> FunctionType:
+    """Return the same function, calling what has been made."""
+    original = cast(FunctionType, function)
+    clone = FunctionType(original.__code__, {**original.__globals__, **made}, original.__name__, original.__defaults__)
+    clone.__module__, clone.__qualname__ = original.__module__, original.__qualname__
+    return clone
