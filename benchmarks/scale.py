@@ -21,6 +21,7 @@ import numpy as np
 import orjson
 
 from benchmarks.measure import Measure, at_most, write_json
+from benchmarks.ready import compile_all
 from detectors.bank import BankSettings
 from schemas.topics import RAW_METRICS
 from streams.batch import Batch
@@ -134,6 +135,7 @@ def _resident_gib() -> float:
 
 def _work(series: int, to: Connection) -> None:
     collect_garbage_rarely()
+    compile_all()
     to.send(measure(series))
 
 

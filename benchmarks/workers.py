@@ -22,12 +22,12 @@ from threading import Thread
 from uuid import uuid4
 
 from benchmarks.measure import Measure, write_json
+from benchmarks.ready import compile_all
 from benchmarks.throughput.engines import ROOT
 from benchmarks.throughput.records import PARTITIONS, SINGLE, fill
 from benchmarks.throughput.reflexarc import settings_for, whole
 from streams.app import Handle, StageApp
 from streams.batch import Batch
-from streams.decoding import compiled
 from streams.publisher import Publisher
 from streams.worker import run_worker
 from tests.parts.kafka import JARS, ApacheKafka
@@ -89,7 +89,7 @@ def _await_shares(said: Said) -> None:
 def member(servers: str, group: str) -> int:
     """Be one worker of the group."""
     settings = settings_for(servers, SINGLE.topic)
-    compiled.ensure()
+    compile_all()
     go = asyncio.Event()
 
     async def wait_for_go() -> None:

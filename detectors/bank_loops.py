@@ -92,7 +92,7 @@ def _place_rows(series: Ints, place: Ints) -> Ints:
 
 
 def _number(row: int, mean: float, newest: float, when: int, c: Columns) -> float:
-    """Return the number of a series in a tick: a counter's rate, NaN where there is none, or else what is its `mean`."""
+    """Return the number of a series in a tick: a counter's rate, NaN where there is none; of all others `mean`."""
     if c.kind[row] != _COUNTER:
         return mean
     seconds = float(when - c.last_time[row]) / 1e9

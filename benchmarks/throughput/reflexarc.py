@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from uuid import uuid4
 
+from benchmarks.ready import compile_all
 from benchmarks.throughput.stopwatch import Stopwatch
 from benchmarks.throughput.windows import WINDOW_SECONDS
 from schemas.topics import RAW_METRICS, SIGNALS
@@ -20,7 +21,6 @@ from streams.app import Handle, StageApp, create_app
 from streams.batch import Batch
 from streams.course import Course
 from streams.decode import MetricDecoder, SeriesTable
-from streams.decoding import compiled
 from streams.kafka_client import client_config
 from streams.publisher import Publisher
 from streams.raw_to_signal import stage
@@ -36,8 +36,7 @@ def main() -> None:
     servers, topic, job, records = sys.argv[1:]
     settings = settings_for(servers, topic)
     watch = Stopwatch(int(records))
-    # A worker compiles once in its life, as soon as it has read enough; no engine's start is timed.
-    compiled.ensure()
+    compile_all()
 
     @asynccontextmanager
     async def apps() -> AsyncIterator[Sequence[StageApp]]:
