@@ -38,7 +38,7 @@ def judged() -> Result:
     witnesses = Witnesses(
         WitnessSettings(false_signals_per_day=20.0, objectives=(Objective("m1", above=13.0),)), settings, SERIES
     )
-    bank.witness = witnesses
+    witnesses.join(bank)
     rows = np.arange(SERIES)
     owner, metric = rows // METRICS, rows % METRICS
     kinds = np.array([Kind.GAUGE, Kind.GAUGE, Kind.GAUGE, Kind.COUNT, Kind.COUNTER], np.int8)[metric]
@@ -68,7 +68,7 @@ def judged() -> Result:
 
 def test_compiled_or_not_every_bit_is_the_same(as_python: Callable[[], Result]) -> None:
     python = as_python()
-    assert {verdict.by for verdict in python[0]} == {"own history", "entity", "peers", "objective"}
+    assert {verdict.by for verdict in python[0]} == {"own history", "entity", "peers", "objective", "profile"}
     ensure(judged)
     names = {one.__name__ for one in compiled._loops if one._compiled is not None}
     assert {"gather", "arrive", "judge", "push", "refresh", "follow", "learn", "compare"} <= names
