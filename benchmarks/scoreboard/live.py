@@ -187,6 +187,10 @@ class LivePartition:
                     found.incidents.append(_incident(incident))
         return found
 
+    def revisions(self, telemetry: Telemetry) -> Iterator[Incident]:
+        """Read the records; give every revision of the incidents themselves."""
+        return (revision for record in self._records(telemetry) for revision in self._correlate.take(record))
+
     def signals(self, telemetry: Telemetry) -> Iterator[Signal]:
         """Read the records; give the signals themselves."""
         return (record for record in self._records(telemetry) if isinstance(record, Signal))
