@@ -12,12 +12,14 @@ no division a zero to divide by.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from types import FunctionType
+from hashlib import sha256
+from types import CodeType, FunctionType
 from typing import Any, cast
 
 log = logging.getLogger(__name__)
+
 
 # As Python a row takes some ten microseconds, compiled less than one: by then that has cost half a second.
 WORTH_ROWS = 30_000
@@ -55,11 +57,11 @@ class Loop:
     def _compile(self, arguments: tuple[Any, ...]) -> None:
         """Compile it for arguments of these types."""
         try:
-            from numba import njit, typeof  # noqa: PLC0415 - takes a second, and few need it
+            from numba import typeof  # noqa: PLC0415 - takes a second, and few need it
 
             made: dict[str, Any] = {}
             for part in (*self._parts, self._python):
-                made[part.__name__] = njit(cache=True)(_calling(part, made))
+                made[part.__name__] = jit(part, made)
             compiled = made[self.__name__]
             compiled.compile(
                 tuple(
@@ -86,9 +88,30 @@ def ensure(run: Callable[[], object]) -> None:
     _compiling.submit(lambda: None).result()
 
 
-def _calling(function: Callable[..., Any], made: dict[str, Any]) -> FunctionType:
-    """Return the same function, calling what has been made."""
+def jit(function: Callable[..., Any], made: Mapping[str, Any] | None = None, *, nogil: bool = False) -> Any:
+    """Have a function compiled on its first call; what has been `made` of others it calls instead of them.
+
+    What was compiled is kept beside the source or in the user's cache, where there is such a place. Numba looks for it
+    by the function's name and the age of its file. That says nothing of what comes from other files, constants above
+    all, so that all of it is made a part of the name.
+    """
+    from numba import njit  # noqa: PLC0415 - takes a second, and few need it
+
     original = cast(FunctionType, function)
-    clone = FunctionType(original.__code__, {**original.__globals__, **made}, original.__name__, original.__defaults__)
-    clone.__module__, clone.__qualname__ = original.__module__, original.__qualname__
-    return clone
+    names = original.__globals__ if made is None else {**original.__globals__, **made}
+    clone = FunctionType(original.__code__, names, original.__name__, original.__defaults__)
+    clone.__module__ = original.__module__
+    clone.__qualname__ = f"{original.__qualname__}_{_digest(original.__code__, names)}"
+    try:
+        return njit(cache=True, nogil=nogil)(clone)
+    except RuntimeError:  # a system that nothing can be written to
+        return njit(nogil=nogil)(clone)
+
+
+def _digest(code: CodeType, names: Mapping[str, Any]) -> str:
+    """Tell apart what a function does, its constants and what it calls included."""
+    used = {name: names[name] for name in code.co_names if name in names}
+    plain = {name: value for name, value in used.items() if isinstance(value, (bool, int, float, str, tuple))}
+    called = {name: value.py_func.__qualname__ for name, value in used.items() if hasattr(value, "py_func")}
+    constants = [one.co_code if isinstance(one, CodeType) else one for one in code.co_consts]
+    return sha256(repr((code.co_code, constants, plain, called)).encode()).hexdigest()[:16]

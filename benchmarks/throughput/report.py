@@ -48,8 +48,9 @@ librdkafka run with `fetch.queue.backoff.ms=5`: with the default of 1000 a consu
 second, which made the bare one eight times slower. The bare consumer commits nothing and keeps nothing: it is the limit
 of what Python can read and parse record by record. ReflexArc comes near it, or beyond, because it parses a series
 once: from then on its records are found by their bytes, and their two numbers read, in a compiled loop beside Python's
-lock (`streams/decoding/skeletons.py`). Compiling takes seconds, once in a worker's life; like every engine's start it
-is not timed.
+lock (`streams/decoding/skeletons.py`). The series of a window are judged in compiled loops as well
+(`detectors/compiled.py`). Compiling takes a minute the first time on a machine and seconds from then on, beside the
+work, which goes on more slowly meanwhile; like every engine's start it is not timed.
 """
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from detectors.compiled import jit
 from streams.decoding.skeletons import MAX_BYTES, MISSED
 
 Bytes = NDArray[np.uint8]
@@ -46,8 +46,7 @@ _WEIGHTS = np.random.default_rng(1).integers(1, 2**32, MAX_BYTES, dtype=np.uint3
 
 
 def _compiled(function: Function) -> Function:
-    """Compile on the first call, and keep what was compiled beside this file or in the user's cache."""
-    return cast(Function, njit(nogil=True, cache=True)(function))
+    return cast(Function, jit(function, nogil=True))
 
 
 # Every loop runs over a part from its beginning: an index that may be negative costs a look at each byte.

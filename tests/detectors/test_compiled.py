@@ -8,7 +8,7 @@ import pytest
 from detectors import bank_state, compiled
 from detectors.bank import BankSettings, SeriesBank, Verdict
 from detectors.bank_columns import Kind
-from detectors.compiled import Loop, ensure, loop
+from detectors.compiled import Loop, ensure, jit, loop
 from detectors.objectives import Objective
 from detectors.witnesses import Place, Witnesses, WitnessSettings
 
@@ -87,6 +87,24 @@ def test_what_cannot_be_compiled_stays_as_it_is(expected_errors: list[str]) -> N
     assert strange._compiled is None
     assert strange([1, "two"]) == 2
     compiled._loops.remove(strange)
+
+
+def test_what_is_kept_of_other_constants_is_not_taken() -> None:
+    def scaled(rows: np.ndarray) -> float:
+        return float(rows.sum() * FACTOR)  # type: ignore[name-defined]  # noqa: F821 - given below
+
+    names = [jit(scaled, {"FACTOR": factor}) for factor in (2.0, 3.0, 2.0)]
+    assert [one(np.ones(4)) for one in names] == [8.0, 12.0, 8.0]
+    first, second, third = (one.py_func.__qualname__ for one in names)
+    assert first == third != second
+
+
+def test_where_nothing_can_be_kept_it_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no locator available")
+
+    monkeypatch.setattr("numba.core.dispatcher.Dispatcher.enable_caching", refuse)
+    assert jit(lambda rows: rows + 1)(2) == 3
 
 
 def test_a_loop_is_compiled_once_it_is_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
