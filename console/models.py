@@ -45,7 +45,10 @@ class IncidentSummary(Model):
     resolved_unix_nano: int | None
     verdict: Verdict | None = Field(description="of the latest decision")
     result: Result | None = Field(description="of the latest outcome")
-    needs_person: bool = Field(description="the latest decision or outcome escalates, or a proposal waits")
+    needs_person: bool = Field(
+        description="the latest decision or outcome escalates and nobody has acknowledged it since, or a proposal waits"
+    )
+    acknowledged_by: tuple[str, ...] = Field(description="who looks after it, by what was said here or elsewhere")
     proposal: Proposal | None
 
 
@@ -126,6 +129,7 @@ _SCOPE = frozenset({"environment", "service", "playbook", "incident_id"})
 _ABOUT: dict[ControlKind, tuple[frozenset[str], frozenset[str]]] = {
     "approve": (frozenset({"decision_id"}), frozenset({"decision_id"})),
     "reject": (frozenset({"decision_id"}), frozenset({"decision_id"})),
+    "acknowledge": (frozenset({"incident_id"}), frozenset({"incident_id"})),
     "feedback": (frozenset({"incident_id", "verdict", "label", "playbook"}), frozenset({"incident_id"})),
     "stop": (_SCOPE, frozenset()),
     "resume": (_SCOPE, frozenset()),

@@ -35,11 +35,15 @@ class Presenter:
         incident, decision, outcome = case.incident, case.latest_decision(), case.latest_outcome()
         proposal = self._proposal(case, decision)
         waits = proposal is not None and proposal.answer is None
+        taken_up = [said for said in self._view.said_of(case.id) if said.kind == "acknowledge"]
+        # What happens after somebody took it up is news to them, too.
+        looked_after = any(said.time_unix_nano >= _called_at(decision, outcome) for said in taken_up)
         return IncidentSummary(
             **_headline(incident),
             verdict=decision.verdict if decision else None,
             result=outcome.result if outcome else None,
-            needs_person=case.is_open and (waits or _escalated(decision, outcome)),
+            needs_person=case.is_open and (waits or (_escalated(decision, outcome) and not looked_after)),
+            acknowledged_by=tuple(sorted({*incident.acknowledged_by, *(said.by for said in taken_up)})),
             proposal=proposal,
         )
 
@@ -141,6 +145,12 @@ def _headline(incident: Incident) -> dict[str, object]:
 
 def _escalated(decision: Decision | None, outcome: Outcome | None) -> bool:
     return (decision is not None and decision.verdict == "escalate") or (outcome is not None and outcome.escalate)
+
+
+def _called_at(decision: Decision | None, outcome: Outcome | None) -> int:
+    """Tell when a person was called last."""
+    decided = decision.time_unix_nano if decision is not None and decision.verdict == "escalate" else 0
+    return max(decided, outcome.timing.finished_unix_nano if outcome is not None and outcome.escalate else 0)
 
 
 def _intent(decision: Decision) -> frozenset[str]:

@@ -13,7 +13,19 @@ from schemas.action import Tier
 from schemas.envelope import Model, Name, Record, TimeUnixNano
 
 ControlKind = Literal[
-    "approve", "reject", "stop", "resume", "feedback", "pin", "unpin", "lift", "ratify", "revert", "renew", "example"
+    "approve",
+    "reject",
+    "acknowledge",
+    "stop",
+    "resume",
+    "feedback",
+    "pin",
+    "unpin",
+    "lift",
+    "ratify",
+    "revert",
+    "renew",
+    "example",
 ]
 
 
@@ -37,9 +49,10 @@ class Control(Record):
     """One thing a person said.
 
     Scope fields narrow each other; all None is global. `approve` and `reject` name a decision; `feedback` names an
-    incident. `pin` holds a tier in its scope until `unpin`; `lift` forgives the demotions in its scope; `ratify`
-    confirms that a playbook may rise to a tier there, as far as its record goes; `revert` takes
-    back the actions in its scope, or the one named; `renew` lets the effect of the one named last for another term.
+    incident, as does `acknowledge`: somebody looks after it, so nobody else is called about it as it looks now. `pin`
+    holds a tier in its scope until `unpin`; `lift` forgives the demotions in its scope; `ratify` confirms that a
+    playbook may rise to a tier there, as far as its record goes; `revert` takes back the actions in its scope, or the
+    one named; `renew` lets the effect of the one named last for another term.
 
     `example` is what the decide stage makes of feedback: the incident itself, told to all partitions, so that all learn
     what one was taught. No person says it.

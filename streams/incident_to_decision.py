@@ -58,6 +58,7 @@ _IDLE = frozenset({"incident_open", "still_firing", "none_at_work"})
 # Nothing is left of these: the next rung may be due, or the same again.
 _CAME_TO_NOTHING = frozenset({Result.REVERTED, Result.FAILED}) | NOT_TRIED
 _TEACHING = frozenset({"feedback", "example"})
+_ANSWERS = frozenset({"reject", "acknowledge"})
 # What people say that stays in force.
 _STANDING = frozenset({"stop", "resume", "pin", "unpin", "lift", "ratify"})
 
@@ -276,7 +277,7 @@ class Decide(RecordKernel):
             return [Emit(CONTROLS, EVERY_SCOPE.encode(), taught, other) for other in self._others]
         if control.kind in _STANDING:
             self._controls.add(control)
-        if control.kind == "reject":
+        if control.kind in _ANSWERS:
             self._answered(control)
         if control.kind not in _LIFTING:
             return []
@@ -289,7 +290,7 @@ class Decide(RecordKernel):
         return found
 
     def _answered(self, control: Control) -> None:
-        """Ask no more about what a person has rejected, as it looks now."""
+        """Ask no more about what a person has rejected or looks after, as it looks now."""
         scope = self._scopes.with_incident(control.incident_id or "")
         if scope is not None and self._scopes[scope].verdict == "ask":
             self._scopes.put(scope, self._scopes[scope].but(again_unix_nano=None))

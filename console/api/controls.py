@@ -61,7 +61,7 @@ def _scope_of_subject(asked: ControlRequest, desk: Desk) -> dict[str, str]:
             raise web.HTTPNotFound(text="no such decision here; it may be older than what the console holds")
         about = {"incident_id": decision.incident_id}
         return about | {"environment": decision.environment, "service": decision.service}
-    if asked.kind == "feedback" and asked.incident_id is not None:
+    if asked.kind in {"feedback", "acknowledge"} and asked.incident_id is not None:
         case = desk.view.case(asked.incident_id)
         if case is None or case.incident is None:
             raise web.HTTPNotFound(text="no such incident here; it may be older than what the console holds")

@@ -122,7 +122,7 @@ async function refresh() {
 
 function drawDetail() {
   const node = byId("detail");
-  if (opened) replace(node, detail(opened, { answer, feedback, ratify, holds: (id) => incidents.has(id) }));
+  if (opened) replace(node, detail(opened, { answer, acknowledge, feedback, ratify, holds: (id) => incidents.has(id) }));
   else replace(node, el("p", { class: "empty" }, "Choose an incident to see what was seen, decided and done."));
 }
 
@@ -173,6 +173,14 @@ async function answer(kind, decision, summary) {
     body: [el("p", {}, `For: ${summary.title}`), proposed(decision)],
   });
   if (given) await send({ kind, by: given.who, note: given.note, decision_id: decision.id });
+}
+
+async function acknowledge(incident) {
+  const given = await ask({
+    title: "I look after this", ok: "Acknowledge", note: true,
+    body: [el("p", {}, incident.title), el("p", { class: "quiet" }, "Nobody is called or asked again about it as it looks now.")],
+  });
+  if (given) await send({ kind: "acknowledge", by: given.who, note: given.note, incident_id: incident.id });
 }
 
 async function feedback(incident, verdict) {

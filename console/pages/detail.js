@@ -43,13 +43,15 @@ function head(summary, incident, actions) {
       el("a", { href: `#/incidents/${incident.merged_into}` }, el("code", {}, incident.merged_into))) : null,
     incident.split_from ? el("p", { class: "quiet" }, "Outlasted the cause that its signals were held for: ",
       el("a", { href: `#/incidents/${incident.split_from}` }, el("code", {}, incident.split_from))) : null,
+    summary.acknowledged_by.length > 0 && el("p", { class: "quiet" }, clip(`Looked after by ${summary.acknowledged_by.join(", ")}`)),
     (incident.services ?? []).length > 1 ? el("p", { class: "quiet" }, `Felt by ${incident.services.slice(1).join(", ")}`) : null,
     incident.recurrence_of ? el("p", { class: "quiet" }, `Came back (${incident.recurrence} in a row): before, it was `,
       el("code", {}, incident.recurrence_of)) : null,
     el("dl", { class: "facts" }, facts.map(([name, text, title]) =>
       el("div", {}, el("dt", {}, name), el("dd", { title }, text)))),
     el("p", { class: "quiet head-foot" }, el("code", {}, incident.id), ` revision ${incident.revision}`,
-      el("span", { class: "feedback" }, "Was it real? ",
+      el("span", { class: "feedback" },
+        incident.status === "open" && button("Acknowledge…", "acknowledge", () => actions.acknowledge(incident)), " Was it real? ",
         button("Yes", "feedback-yes", () => actions.feedback(incident, "true_positive")),
         button("No, false alarm", "feedback-no", () => actions.feedback(incident, "false_positive")))));
 }

@@ -10,7 +10,7 @@ const VERDICT = {
 };
 const SAID = {
   approve: ["approved", "good"], reject: ["rejected", "bad"], stop: ["stopped", "bad"], resume: ["resumed", "good"],
-  feedback: ["gave feedback", "plain"], pin: ["pinned", "ask"], unpin: ["unpinned", "plain"], lift: ["forgave demotions", "good"],
+  feedback: ["gave feedback", "plain"], acknowledge: ["looks after it", "good"], pin: ["pinned", "ask"], unpin: ["unpinned", "plain"], lift: ["forgave demotions", "good"],
   ratify: ["ratified", "good"], revert: ["took back", "bad"], renew: ["renewed", "plain"],
 };
 const MEANT = { true_positive: "a real incident", false_positive: "a false alarm" };

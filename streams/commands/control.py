@@ -108,11 +108,35 @@ def reject(decision: DecisionId, by: By = None, note: Note = "") -> None:
     _answer("reject", decision, by, note)
 
 
+def ack(
+    incident: Annotated[str, typer.Argument(help="Id of the incident, or how it begins.")],
+    by: By = None,
+    note: Note = "",
+) -> None:
+    """Say that you look after an incident: nobody is called or asked again about it as it looks now."""
+    say("acknowledge", by, note, **of_incident(incident))
+
+
+def of_incident(asked: str) -> dict[str, str | None]:
+    """Find an incident by its id or how that begins; returns it as the scope of a control.
+
+    Raises:
+        PermanentError: there is none such, or there are several.
+
+    """
+    from streams.cases import TOPICS, fold  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.tail import Tail  # noqa: PLC0415
+
+    with Tail(load_settings().kafka, TOPICS) as tail:
+        found = fold(tail.to_end()).find(asked).incident
+    return {"environment": found.environment, "service": found.service, "incident_id": found.id}
+
+
 def add_to(app: typer.Typer) -> None:
     """Register these commands."""
     for kind, purpose in _OF_A_SCOPE.items():
         app.command(kind, help=purpose)(_of_a_scope(kind))
-    for command in (pin, ratify, revert, renew, approve, reject):
+    for command in (pin, ratify, revert, renew, approve, reject, ack):
         app.command()(command)
 
 

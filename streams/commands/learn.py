@@ -75,16 +75,11 @@ def feedback(
     by: By = None,
 ) -> None:
     """Say what an incident was: whether it was one, its right class, the better playbook."""
-    from streams.cases import TOPICS, fold  # noqa: PLC0415 - heavy: see streams.cli
-    from streams.commands.control import say  # noqa: PLC0415 - heavy: see streams.cli
-    from streams.tail import Tail  # noqa: PLC0415 - heavy: see streams.cli
+    from streams.commands.control import of_incident, say  # noqa: PLC0415 - heavy: see streams.cli
 
     if not (verdict or label or better or note.strip()):
         raise PermanentError("say something: --verdict, --label, --better or --note")
-    with Tail(load_settings().kafka, TOPICS) as tail:
-        found = fold(tail.to_end()).find(incident).incident
-    about = {"environment": found.environment, "service": found.service, "incident_id": found.id}
-    say("feedback", by, note, **about, verdict=verdict, label=label, playbook=better)
+    say("feedback", by, note, **of_incident(incident), verdict=verdict, label=label, playbook=better)
 
 
 def add_to(app: typer.Typer) -> None:

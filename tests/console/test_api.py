@@ -112,6 +112,22 @@ async def test_feedback_names_its_incident(client: Client, outbox: Outbox) -> No
     assert (control.verdict, control.label, control.incident_id) == ("false_positive", "alert_noise", OVER.id)
 
 
+async def test_an_acknowledgement_names_its_incident_and_is_shown(client: Client, desk: Desk, outbox: Outbox) -> None:
+    said = {"kind": "acknowledge", "by": "bob", "incident_id": OVER.id}
+    assert (await client.post("/api/controls", json=said)).status == 201
+    [(key, control)] = sent(outbox)
+    assert (key, control.kind, control.incident_id, control.service) == (
+        ENVIRONMENT,
+        "acknowledge",
+        OVER.id,
+        OVER.service,
+    )
+    desk.receive([control], LIVE)
+    shown = await (await client.get(f"/api/incidents/{OVER.id}")).json()
+    assert shown["summary"]["acknowledged_by"] == ["bob"]
+    assert shown["timeline"][-1]["record"]["kind"] == "acknowledge"
+
+
 async def test_the_same_words_at_another_time_are_another_control(client: Client, desk: Desk, outbox: Outbox) -> None:
     await client.post("/api/controls", json={"kind": "stop", "by": "alice"})
     await client.post("/api/controls", json={"kind": "stop", "by": "alice"})
@@ -133,6 +149,9 @@ async def test_the_same_words_at_another_time_are_another_control(client: Client
             "reflexarc ratify autonomous",
         ),
         ({"kind": "feedback", "incident_id": "b" * 32, "verdict": "true_positive"}, 404, "no such incident"),
+        ({"kind": "acknowledge", "incident_id": "b" * 32}, 404, "no such incident"),
+        ({"kind": "acknowledge"}, 400, "needs incident_id"),
+        ({"kind": "acknowledge", "incident_id": OVER.id, "verdict": "true_positive"}, 400, "takes no verdict"),
         ({"kind": "approve"}, 400, "needs decision_id"),
         ({"kind": "approve", "decision_id": ASKED.id, "service": "other"}, 400, "takes no service"),
         ({"kind": "stop", "decision_id": ASKED.id}, 400, "takes no decision_id"),

@@ -261,6 +261,23 @@ async def test_what_is_invisible_is_made_visible(page: Page, desk: Desk, address
     assert seen == "pay\ufffdment \ufffdgnp.exe\ufffd \ufffd\ufffd[31m caf\u00e9 \u2713"
 
 
+async def test_whoever_looks_after_an_incident_says_so(page: Page, desk: Desk, outbox: Outbox, address: str) -> None:
+    first = incident(1)
+    desk.receive([first, decision(first, "escalate")], LIVE)
+    await page.goto(f"{address}#/incidents/{first.id}")
+    row = page.get_by_role("link", name=re.compile("checkout: request duration"))
+    await expect(row).to_contain_text("needs a person")
+    await page.get_by_role("button", name="Acknowledge…").click()
+    dialog = page.get_by_role("dialog", name="I look after this")
+    await dialog.get_by_label("Your name").fill("alice")
+    await dialog.get_by_role("button", name="Acknowledge").click()
+    (taken,) = await said(outbox)
+    assert (taken.kind, taken.by, taken.incident_id) == ("acknowledge", "alice", first.id)
+    desk.receive([taken], LIVE)
+    await expect(row).not_to_contain_text("needs a person")
+    await expect(page.get_by_role("article", name="Incident")).to_contain_text("Looked after by alice")
+
+
 async def test_a_person_approves_what_they_have_read(page: Page, desk: Desk, outbox: Outbox, address: str) -> None:
     now = await page.evaluate("Date.now()") * 1_000_000
     opened = incident(1, onset_unix_nano=now, opened_unix_nano=now, updated_unix_nano=now)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from console.models import Overrides
+from console.models import IncidentSummary, Overrides
 from console.present import Presenter
 from console.view import MAX_PER_INCIDENT, View, Viewed
 from schemas.outcome import Result
@@ -178,6 +178,28 @@ ISSUED = command(FIRST, ASKED.id, T0 + seconds(71))
 )
 def test_who_is_asked(records: list[Viewed], expected: str) -> None:
     assert proposal_answer(fold(*records)) == expected
+
+
+def test_nobody_is_called_again_about_what_somebody_looks_after_until_there_is_news() -> None:
+    called = decision(FIRST, "escalate")
+    before = control("acknowledge", called.time_unix_nano - 1, incident_id=FIRST.id, by="ada")
+    after = control("acknowledge", called.time_unix_nano + 1, incident_id=FIRST.id, by="bob")
+
+    def summary(*records: Viewed) -> IncidentSummary:
+        found = present(fold(*records)).summary(FIRST.id)
+        assert found is not None
+        return found
+
+    assert summary(FIRST, called).needs_person
+    assert summary(FIRST, called, before).needs_person
+    assert not summary(FIRST, called, after).needs_person
+    assert summary(FIRST, called, after, before).acknowledged_by == ("ada", "bob")
+    later = decision(AGAIN, "escalate").model_copy(update={"time_unix_nano": after.time_unix_nano + 1})
+    assert summary(AGAIN, called, after, later).needs_person, "it looks another"
+    # A question is answered by an answer alone.
+    assert summary(FIRST, ASKED, control("acknowledge", ASKED.time_unix_nano + 1, incident_id=FIRST.id)).needs_person
+    other = FIRST.model_copy(update={"acknowledged_by": ("pager",)})
+    assert summary(other).acknowledged_by == ("pager",)
 
 
 def test_an_open_incident_needs_a_person_when_it_asks_or_escalates() -> None:

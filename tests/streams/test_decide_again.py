@@ -170,15 +170,34 @@ def test_a_question_nobody_answers_is_asked_again_but_not_for_ever() -> None:
     assert other.verdict == "ask"
 
 
-@pytest.mark.parametrize("answer", ["approved", "rejected"])
+@pytest.mark.parametrize("answer", ["approved", "rejected", "acknowledged"])
 def test_a_question_that_was_answered_is_not_asked_again(answer: str) -> None:
     kernel = decide(ASKING)
     (asked,) = take(kernel, INCIDENTS, revision(1))
     if answer == "approved":
         take(kernel, ACTIONS, asked.actions[0].model_copy(update={"approved_by": "ada"}))
-    else:
+    elif answer == "rejected":
         take(kernel, CONTROLS, control("reject", T0 + seconds(9), decision_id=asked.id, incident_id="incident-1"))
+    else:
+        take(kernel, CONTROLS, control("acknowledge", T0 + seconds(9), incident_id="incident-1"))
+        kernel = decide(ASKING, kernel.snapshot())
     assert emitted(kernel.wake(3600.0)) == []
+
+
+def test_what_looks_another_after_it_was_acknowledged_is_asked_about() -> None:
+    kernel = decide(ASKING)
+    take(kernel, INCIDENTS, revision(1))
+    take(kernel, CONTROLS, control("acknowledge", T0 + seconds(9), incident_id="incident-1"))
+    (other,) = take(kernel, INCIDENTS, revision(20, classification=AMBIGUOUS))
+    assert other.verdict == "ask"
+    assert len(emitted(kernel.wake(3600.0))) == MAX_ASKED - 1
+
+
+def test_an_acknowledgement_of_another_incident_silences_nothing() -> None:
+    kernel = decide(ASKING)
+    take(kernel, INCIDENTS, revision(1))
+    take(kernel, CONTROLS, control("acknowledge", T0 + seconds(9), incident_id="incident-2"))
+    assert len(emitted(kernel.wake(3600.0))) == MAX_ASKED - 1
 
 
 def test_what_a_system_does_not_know_goes_to_the_next_playbook_and_that_is_remembered() -> None:
