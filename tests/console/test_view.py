@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from console.models import IncidentSummary, Overrides
@@ -56,6 +56,7 @@ def everything(view: View) -> tuple[object, ...]:
     return (*summaries, *(shown.detail(s.id) for s in summaries), shown.overrides())
 
 
+@settings(deadline=None)
 @given(st.permutations(whole_story()), st.lists(st.sampled_from(whole_story()), max_size=5))
 def test_order_and_repeats_change_nothing(order: Sequence[Viewed], repeats: Sequence[Viewed]) -> None:
     assert everything(fold(*order, *repeats)) == everything(fold(*whole_story()))
