@@ -44,7 +44,8 @@ class Schedule:
 
     def __init__(self) -> None:
         self.now = T0
-        self.asking = 0
+        self._asking = 0
+        self._answered = asyncio.Event()
         self._waiting: list[asyncio.Future[None]] = []
 
     async def pause(self, _seconds: float = 0) -> None:
@@ -56,16 +57,23 @@ class Schedule:
         """Let everything run until it waits for its turn."""
         quiet = 0
         while quiet < QUIET_TURNS:
+            if self._asking:
+                # Not turn after turn: Redis needs the processor to answer.
+                await self._answered.wait()
+                quiet = 0
             await asyncio.sleep(0)
-            quiet = 0 if self.asking else quiet + 1
+            quiet = 0 if self._asking else quiet + 1
 
     async def count(self, asking: Coroutine[Any, Any, T]) -> T:
         """Note that Redis is being asked, so that nothing else goes on before it has answered."""
-        self.asking += 1
+        self._asking += 1
+        self._answered.clear()
         try:
             return await asking
         finally:
-            self.asking -= 1
+            self._asking -= 1
+            if not self._asking:
+                self._answered.set()
 
     async def step(self, choice: int) -> None:
         self._waiting = [turn for turn in self._waiting if not turn.done()]
@@ -161,11 +169,7 @@ class CountedLedger(Ledger):
 
     async def run(self, script: str, keys: tuple[str, ...], *arguments: Any) -> list[bytes]:
         await self.schedule.pause()
-        self.schedule.asking += 1
-        try:
-            answer = await super().run(script, keys, *arguments)
-        finally:
-            self.schedule.asking -= 1
+        answer = await self.schedule.count(super().run(script, keys, *arguments))
         if script == "finish" and answer[0] == b"ok":
             self.target.log.append(("end", str(arguments[-1])))
         await self.schedule.pause()

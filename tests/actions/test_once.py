@@ -29,6 +29,8 @@ SCHEDULES = st.lists(st.tuples(EVENTS, st.integers(0, 7)), min_size=20, max_size
 LUCK: st.SearchStrategy[Luck] = st.sampled_from(["ok", "answer lost", "request lost", "refused"])
 FATES: st.SearchStrategy[Fate] = st.sampled_from(["better", "worse", "silence", "unreadable"])
 
+# The same in every run: what is kept of them is under a prefix of the run's own.
+COMMANDS = tuple(command(incident(id=f"incident-{number}", active_subjects=(LATENCY,))) for number in (1, 2))
 UNTOUCHED = {Result.FAILED, Result.REFUSED, Result.EXPIRED}
 
 
@@ -65,7 +67,7 @@ async def interleave(
     redis: Redis, schedule: list[tuple[str, int]], fates: list[Fate], luck: list[Luck]
 ) -> list[Result]:
     """Play one schedule, then let everything end; give the ends."""
-    commands = [command(incident(id=f"incident-{number}", active_subjects=(LATENCY,))) for number in (1, 2)]
+    commands = list(COMMANDS)
     world = Interleaving(redis, f"once-{uuid4().hex}", commands, fates, list(luck))
     try:
         world.deliver(0)

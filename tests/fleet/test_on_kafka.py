@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, TopicPartition
 
@@ -12,11 +12,13 @@ from examples.fleet import Fleet
 from schemas.codec import decode
 from schemas.envelope import entity_of
 from schemas.raw import MetricBlock
-from schemas.topics import RAW_LOGS, RAW_METRICS
+from schemas.topics import RAW_LOGS, RAW_METRICS, Topic
 from streams.kafka_client import create_topics
 from streams.settings import KafkaSettings
 from tests.parts import Broker
 
+# Three instances and a proxy of one service, one and a proxy of the other.
+SPEAKERS, REPORTS = 6, 4
 EVENTS = ["deployment.started", "deployment.finished"]
 METRICS = {
     "http.server.request.duration.p95",
@@ -30,10 +32,13 @@ METRICS = {
 
 def test_every_record_decodes_and_every_instance_reports(broker: Broker, topic_prefix: str) -> None:
     create_topics(KafkaSettings(bootstrap_servers=broker.bootstrap_servers, topic_prefix=topic_prefix))
+    topics = {topic.full_name(topic_prefix): topic for topic in (RAW_METRICS, RAW_LOGS)}
     with Fleet(broker.bootstrap_servers, topic_prefix) as fleet:
         fleet.deploy("checkout", "v2")
-        time.sleep(4)
-    topics = {topic.full_name(topic_prefix): topic for topic in (RAW_METRICS, RAW_LOGS)}
+        deadline = time.monotonic() + 60
+        while not all_has_come(broker, topics):
+            assert time.monotonic() < deadline, "not everything was reported in time"
+            time.sleep(0.2)
     reports, names, events, errors = Counter[str](), set[str](), list[str](), 0
     for name, key, value in read_all(broker, list(topics)):
         record = decode(topics[name], key, value)
@@ -54,9 +59,21 @@ def test_every_record_decodes_and_every_instance_reports(broker: Broker, topic_p
         "demo/payment/payment-1",
         "demo/payment/payment-proxy",
     }
-    assert min(reports.values()) >= 4
+    assert min(reports.values()) >= REPORTS
     assert events == EVENTS
     assert errors > 0
+
+
+def all_has_come(broker: Broker, topics: Mapping[str, Topic]) -> bool:
+    """Whether all six reported, the deployment is over, and an error of the bad version was logged."""
+    reports, logged = Counter[bytes | None](), ""
+    for name, key, value in read_all(broker, list(topics)):
+        if topics[name] is RAW_METRICS:
+            reports[key] += 1
+        else:
+            logged += (value or b"").decode()
+    told = EVENTS[1] in logged and '"severity_number":17' in logged
+    return told and len(reports) == SPEAKERS and min(reports.values()) >= REPORTS
 
 
 def read_all(broker: Broker, topics: list[str]) -> Iterator[tuple[str, bytes | None, bytes | None]]:
