@@ -47,8 +47,9 @@ class Bank(Protocol):
 
 
 class _Trouble(msgspec.Struct):
-    """An instance of which something fires. Lists are by metric."""
+    """An instance of which something fires. Lists are by metric, of those of which a level is known."""
 
+    all_rows: list[int]
     rows: list[int]
     centre: list[float]
     scale: list[float]
@@ -89,7 +90,7 @@ class ProfileWatch:
             if trouble is None:
                 continue
             _see(trouble, rows, values)
-            looks, over = len(trouble.seen), not bank.columns.firing[trouble.rows].any()
+            looks, over = len(trouble.seen), not bank.columns.firing[trouble.all_rows].any()
             if trouble.open and looks in (EARLY, LOOKS):
                 yield from _verdict(trouble, tick, bank.settings.tick_nanos, sample)
             if looks >= (EARLY if over else LOOKS):
@@ -126,7 +127,7 @@ def _begun(bank: Bank, rows: Ints, tick: int) -> _Trouble:
     c = bank.columns
     known = rows[(c.filled[rows] >= bank.settings.warmup) & (c.slot[rows] < 0)]
     centre, scale = _level_before(c, known)
-    return _Trouble(known.tolist(), centre.tolist(), scale.tolist(), set(), tick, [])
+    return _Trouble(rows.tolist(), known.tolist(), centre.tolist(), scale.tolist(), set(), tick, [])
 
 
 def _level_before(c: Columns, rows: Ints) -> tuple[Floats, Floats]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from detectors import profile
-from detectors.bank import BankSettings
+from detectors.bank import BankSettings, SeriesBank
+from detectors.profile import ProfileWatch
 from schemas.envelope import NANOS
 from schemas.raw import MetricBlock
 from schemas.signal import Signal
@@ -85,6 +87,23 @@ def test_it_tells_the_largest_of_many_and_of_a_bounded_number_of_instances(monke
     assert "m1" not in late.attributes
     monkeypatch.setattr(profile, "MAX_ENTITIES", 2)
     assert {signal.entity.instance for signal in profiles(trouble(instances=4))} == {"checkout-0", "checkout-1"}
+
+
+def test_an_instance_of_which_no_level_is_known_is_looked_at_once_while_it_fires() -> None:
+    # A zero that was always zero fires at once; the other metrics are still warming up.
+    bank = SeriesBank(RULES.bank)
+    bank.admit(np.arange(3), np.zeros(3, np.int8))
+    bank.columns.firing[0] = True
+    owner, watch = np.zeros(3, np.int64), ProfileWatch()
+    look = partial(watch.look, bank=bank, owner=owner, raised=[])
+    assert list(look(1, np.arange(3), np.ones(3), 0)) == []
+    kept = watch.freeze()
+    assert kept != ProfileWatch().freeze()
+    assert list(look(2, np.arange(3), np.ones(3), 0)) == []
+    assert watch.freeze() == kept
+    bank.columns.firing[0] = False
+    list(look(3, np.arange(3), np.ones(3), 0))
+    assert watch.freeze() == ProfileWatch().freeze()
 
 
 def test_rows_that_are_given_to_others_have_no_part_in_it() -> None:
