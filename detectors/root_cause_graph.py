@@ -123,12 +123,8 @@ class CallGraphWatch:
         return sum(max(losses.get((called, kind), 0.0), 0.0) for called in self._calls.get(name, ()) if called != name)
 
     def _usual(self, name: str) -> Served:
-        past = self._served[name]
-        return Served(
-            float(np.median([one.latency for one in past])),
-            float(np.median([one.availability for one in past])),
-            float(np.median([one.requests for one in past])),
-        )
+        past = np.array([(one.latency, one.availability, one.requests) for one in self._served[name]])
+        return Served(*np.median(past, axis=0).tolist())
 
     def _learn(self, served: Mapping[str, Served], losses: Mapping[Key, float]) -> None:
         for name, one in served.items():

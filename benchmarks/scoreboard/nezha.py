@@ -149,7 +149,7 @@ def _windows(folder: Path) -> Iterator[tuple[int, Tick]]:
     from pyarrow import parquet  # noqa: PLC0415 - not needed to list the rows
 
     table = parquet.read_table(folder / "traces.parquet")
-    columns = {name: np.array(table[name].to_pylist()) for name in ("minute", "phase", "pod", "op", "trace")}
+    columns = {name: _texts(table[name]) for name in ("minute", "phase", "pod", "op", "trace")}
     parent, start = table["parent_row"].to_numpy(), table["start_ns"].to_numpy()
     microseconds = table["duration_us"].to_numpy()
     logs, accusing = _logs(folder)
@@ -160,12 +160,19 @@ def _windows(folder: Path) -> Iterator[tuple[int, Tick]]:
         place[rows] = np.arange(len(rows))
         spans = Spans(columns["pod"][rows], columns["op"][rows], place[parent[rows]], microseconds[rows])
         events = defaultdict(list, {one: list(found) for one, found in logs.get(str(key), {}).items()})
-        for row in rows:
-            one = (int(columns["trace"][row]), str(columns["pod"][row]))
-            events[one].append((int(start[row]), str(columns["op"][row])))
+        told = (columns[name][rows].tolist() for name in ("trace", "pod", "op"))
+        for trace, pod, op, began in zip(*told, start[rows].tolist(), strict=True):
+            events[trace, pod].append((began, op))
         sequences = ((entity, [event for _, event in sorted(found)]) for (_, entity), found in events.items())
         tick = Tick(spans=spans, patterns=transitions(sequences), accusing=accusing.get(str(key), frozenset()))
         yield int(start[rows].max()) // 1_000_000_000, tick
+
+
+def _texts(column: Any) -> NDArray[Any]:
+    """Make an array of a column whose values come again and again: each is made once."""
+    coded = column.combine_chunks().dictionary_encode()
+    values: NDArray[Any] = np.array(coded.dictionary.to_pylist())[coded.indices.to_numpy()]
+    return values
 
 
 def _logs(folder: Path) -> tuple[dict[str, Events], dict[str, frozenset[str]]]:
