@@ -2,9 +2,9 @@
 
 Run as `python -m benchmarks.latency [--rates N ...] [--json FILE]`. One worker with all stages and its shipped
 settings, Apache Kafka and Valkey on loopback; one sample a second of as many series as the rate says. Every half
-second one of the services gets a new version, and then its two instances fail in two samples. The rails that would
-hold back so many rollbacks in a row are lifted; nothing else is. The clock starts when the second sample of a pair is
-handed to the producer and stops with the time in the command's record: both are of this machine.
+second one of the services gets a new version, and then its two instances fail, each with its next sample. The rails
+that would hold back so many rollbacks in a row are lifted; nothing else is. The clock starts when the second sample of
+a pair is handed to the producer and stops with the time in the command's record: both are of this machine.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ RATES = (1_000, 10_000, 50_000)
 GOAL_RATE = 50_000
 P50_GOAL_MS, P99_GOAL_MS = 100.0, 500.0
 FAULTS = 60
+INSTANCES = 2
 # What the fleet logs besides: a partition that falls silent holds the others back until it counts as idle.
 LOGS_PER_SECOND = 200
 SLICE_SECONDS = 0.01
@@ -68,7 +69,13 @@ class Load:
     _rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
 
     def __post_init__(self) -> None:
-        services = [f"faulty-{i // 2}" if i < 2 * FAULTS else f"svc-{i % 500}" for i in range(self.rate)]
+        # The two instances of a faulty service report one after the other, and the services all over the second.
+        self._apart = self.rate // FAULTS
+        places = [divmod(i, self._apart) for i in range(self.rate)]
+        services = [
+            f"faulty-{at}" if at < FAULTS and which < INSTANCES else f"svc-{i % 500}"
+            for i, (at, which) in enumerate(places)
+        ]
         self._heads = [_head(service, i) for i, service in enumerate(services)]
         self._keys = [f"{ENVIRONMENT}/{service}/i-{i}".encode() for i, service in enumerate(services)]
 
@@ -108,9 +115,8 @@ class Load:
         self.producer.produce(f"{self.prefix}.{RAW_LOGS.name}", orjson.dumps(event), f"{ENVIRONMENT}/{name}")
         # Not `flush`: it was seen to take a second, in which the fleet says nothing.
         self.producer.poll(0.02)
-        for series in (2 * service, 2 * service + 1):
-            self.broken.add(series)
-            self._sample(series, 0.9)
+        # In their turn: samples out of turn that disagree with those before are contested, and a person is asked.
+        self.broken |= {service * self._apart + which for which in range(INSTANCES)}
 
     def _log(self, i: int) -> None:
         name = f"svc-{i % 500}"
