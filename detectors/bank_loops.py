@@ -129,12 +129,15 @@ def gather(
         number[at] += 1.0
         total[at] += float(value[i])
         last[at] = i
+    crowds = False
     for at in range(many):
-        density = float(c.density[rows[at]])
-        c.density[rows[at]] = density + 0.125 * (float(number[at]) - density)
+        row = rows[at]
+        density = float(c.density[row])
+        c.density[row] = density + 0.125 * (float(number[at]) - density)
+        crowds = crowds or (number[at] > 1.0 and suspect(row, c))
     # Of series with more than one sample: how many are far from the baseline, and whether some are of another time.
     strange, others = np.zeros(many), np.zeros(many, np.bool_)
-    for i in range(len(series)):
+    for i in range(len(series) if crowds else 0):
         at = place[series[i]]
         if number[at] > 1.0 and suspect(series[i], c):
             strange[at] += stray(series[i], float(value[i]), c)

@@ -242,7 +242,7 @@ def _by_partition(messages: list[Message]) -> _Runs:
     start = 0
     origins = zip(map(Message.topic, messages), map(Message.partition, messages), strict=True)
     for (topic, partition), run in groupby(origins):
-        stop = start + sum(1 for _ in run)
+        stop = start + len(list(run))  # a list is made faster than its members are counted
         runs[TP(str(topic), partition or 0)] += messages[start:stop]
         start = stop
     return runs
