@@ -138,8 +138,7 @@ def test_a_counter_with_two_producers_is_contested_and_one_that_is_reset_is_not(
     assert said(play(honest, Kind.COUNTER)) == said(play(reset, Kind.COUNTER)) == [False]
 
 
-@settings(max_examples=30)
-@settings(deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(phase=st.floats(0.05, 0.95), cuts=st.lists(st.integers(0, 10_000), max_size=6))
 def test_how_records_were_cut_into_batches_makes_no_difference(phase: float, cuts: list[int]) -> None:
     samples = [*own(), *forged(phase)]
