@@ -6,11 +6,11 @@ threshold it must pass, both in decades (powers of ten of probability), so that 
 
 from __future__ import annotations
 
-from math import exp, log10, sqrt
+from math import exp, log, log10, sqrt
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from detectors.compiled import loop
 
@@ -103,10 +103,9 @@ def decades_of(deviation: Floats, samples: Integers) -> Floats:
     return found
 
 
-def threshold_of(level: ArrayLike) -> Floats:
+def threshold_of(level: float) -> float:
     """Height that calm telemetry reaches in one tick with at most this probability, by Lundberg's inequality."""
-    made: Floats = -np.log(np.minimum(level, 1.0)) / LUNDBERG
-    return made
+    return -log(min(level, 1.0)) / LUNDBERG
 
 
 def excursion_p_value(height: float) -> float:

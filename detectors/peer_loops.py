@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import log
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +11,6 @@ from detectors.bank_columns import RELATIVE_SCALE_FLOOR, SMALLEST_SCALE
 from detectors.bank_loops import CALM_DECADES
 from detectors.compiled import loop
 from detectors.evidence import (
-    LUNDBERG,
     MAX_DECADES_WITHOUT_SPREAD,
     TAIL_FADE,
     TAIL_FROM,
@@ -21,6 +19,7 @@ from detectors.evidence import (
     accumulate,
     calibrate,
     decades,
+    threshold_of,
 )
 
 Floats = NDArray[np.float64]
@@ -178,7 +177,7 @@ def _level(by: Tick, compared: int, known: Floats) -> float:
     return by.allowed / max(compared * by.looks_a_day / interval, 1.0)
 
 
-@loop(decades, calibrate, accumulate, _surprise, _learn, _level)
+@loop(decades, calibrate, accumulate, threshold_of, _surprise, _learn, _level)
 def judge(
     rows: Ints, values: Floats, found: Comparison, firing: Flags, by: Tick, state: Floats
 ) -> tuple[Floats, Flags, Flags, Flags]:
@@ -218,7 +217,7 @@ def judge(
             height = accumulate(float(known[HEIGHT]), surprise)
             known[HEIGHT] = height
             largest = _level(by, compared, known)
-            threshold = -log(min(largest, 1.0)) / LUNDBERG
+            threshold = threshold_of(largest)
             level[i], begun[i], calm[i] = largest, height > 0.0, raw < CALM_DECADES
             fires[i] = known[SEEN] >= WARM_LOOKS and height >= threshold
             if height < threshold / 2.0 and not firing[row]:
