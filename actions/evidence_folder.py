@@ -127,6 +127,7 @@ def locked(path: Path) -> dict[str, Any]:
 
 
 def new_folder(root: Path, name: str) -> Path:
+    """Make the folder of a new package."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     # What an executor that died had begun stays as it was.
     number = 1 + sum(1 for _ in root.glob(f"{name}.*"))

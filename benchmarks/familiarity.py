@@ -19,6 +19,9 @@ from math import sqrt
 from pathlib import Path
 from random import Random
 
+from benchmarks.scoreboard import telemetry
+from benchmarks.scoreboard.live import LivePartition
+from benchmarks.scoreboard.rows.dbsherlock import read_runs
 from detectors.memory import SIGNIFICANCE, IncidentMemory, Resemblance, features, profile_of
 from schemas.control import Example
 from schemas.envelope import NANOS, Entity
@@ -98,9 +101,6 @@ def asked(seed: int, held_out: str | None = None, trials: int = _TRIALS) -> Iter
 
 def labelled(folders: Sequence[Path]) -> Iterator[Example]:
     """Describe each run of DBSherlock with one cause by what the live detection raised while that was at work."""
-    from benchmarks.scoreboard import telemetry  # noqa: PLC0415 - needs the data
-    from benchmarks.scoreboard.live import LivePartition  # noqa: PLC0415 - as above
-    from benchmarks.scoreboard.rows.dbsherlock import read_runs  # noqa: PLC0415 - as above
 
     runs = [run for folder in folders for run in read_runs(folder)]
     for number, (run, told) in enumerate(zip(runs, telemetry.dbsherlock(folders), strict=True)):

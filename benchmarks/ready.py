@@ -7,6 +7,7 @@ import orjson
 
 from detectors import compiled as loops
 from detectors.bank import BankSettings
+from schemas.envelope import NANOS
 from schemas.topics import RAW_METRICS
 from streams.batch import Batch
 from streams.decoding import compiled as decoding
@@ -17,8 +18,7 @@ from streams.kernel.detect_metrics import MetricDetect
 _TICKS = 80
 _INSTANCES = 6
 _METRICS = 4
-_T0 = 1_700_000_000_000_000_000
-_SECOND = 1_000_000_000
+_T0 = 1_700_000_000 * NANOS
 
 
 def compile_all() -> None:
@@ -40,6 +40,6 @@ def _block(instance: int, second: int, noise: np.random.Generator) -> dict[str, 
     return {
         "resource": {"service.name": "svc", "service.instance.id": f"i-{instance}"},
         "series": [{"name": f"metric.{j}"} for j in range(_METRICS)],
-        "time_unix_nano": [_T0 + second * _SECOND],
+        "time_unix_nano": [_T0 + second * NANOS],
         "value": noise.normal(100.0, 5.0, (_METRICS, 1)).tolist(),
     }

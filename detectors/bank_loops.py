@@ -18,16 +18,14 @@ from detectors.bank_columns import (
     Kind,
 )
 from detectors.compiled import loop
-from detectors.contested import disagree, early, fires_anew, keep_pace, stray, suspect
+from detectors.contested import disagree, early, fires_anew, keep_pace, strange, stray, suspect
 from detectors.evidence import (
     MAX_DECADES,
     MAX_DECADES_WITHOUT_SPREAD,
-    TAIL_FADE,
-    TAIL_FROM,
-    TAIL_MAX_EXCESS,
     accumulate,
     calibrate,
     decades,
+    tail_taught,
 )
 from detectors.excursions import taught, unit
 
@@ -102,7 +100,7 @@ def _number(row: int, mean: float, newest: float, when: int, c: Columns) -> floa
     return rate if rate >= 0.0 else np.nan
 
 
-@loop(_place_rows, _number, stray, early, suspect, disagree, fires_anew, keep_pace)
+@loop(_place_rows, _number, stray, early, suspect, strange, disagree, fires_anew, keep_pace)
 def gather(
     series: Ints, time: Ints, value: Floats, tick: int, tick_nanos: int, place: Ints, c: Columns
 ) -> tuple[Ints, Floats, Ints, Floats]:
@@ -135,13 +133,11 @@ def gather(
         density = float(c.density[row])
         c.density[row] = density + 0.125 * (float(number[at]) - density)
         crowds = crowds or (number[at] > 1.0 and suspect(row, c))
-    # Of series with more than one sample: how many are far from the baseline, and whether some are of another time.
-    strange, others = np.zeros(many), np.zeros(many, np.bool_)
+    many_strange = np.zeros(many)
     for i in range(len(series) if crowds else 0):
         at = place[series[i]]
         if number[at] > 1.0 and suspect(series[i], c):
-            strange[at] += stray(series[i], float(value[i]), c)
-            others[at] |= time[i] != time[last[at]]
+            many_strange[at] += strange(series[i], float(value[i]), time[i] == time[last[at]], c)
     doubted, latest, doubts = np.empty(many, np.int64), np.empty(many), 0
     kept = 0
     for at in range(many):
@@ -151,7 +147,7 @@ def gather(
         far, gap = stray(row, newest, c), float(when - c.last_time[row]) / 1e9
         known, single = c.last_tick[row] >= 0, samples <= 1.0
         out_of_turn = early(row, samples, gap, c)
-        if out_of_turn and suspect(row, c) and disagree(row, samples, far, strange[at], others[at], c):
+        if out_of_turn and suspect(row, c) and disagree(row, samples, many_strange[at], far, c):
             if fires_anew(row, tick, tick_nanos, c):
                 doubted[doubts], latest[doubts] = row, newest
                 doubts += 1
@@ -221,15 +217,7 @@ def _stand(row: int, raw: float, fires: bool, patience: float, tick: int, c: Col
     return ADAPTS if tick - c.since[row] >= patience else STAYS
 
 
-def _learn_tail(row: int, raw: float, c: Columns) -> None:
-    """Teach its tail record how surprising a calm number was."""
-    beyond = min(max(raw - TAIL_FROM, 0.0), TAIL_MAX_EXCESS)
-    c.looks[row] = float(c.looks[row]) * TAIL_FADE + 1.0
-    c.entered[row] = float(c.entered[row]) * TAIL_FADE + (1.0 if beyond > 0.0 else 0.0)
-    c.excess[row] = float(c.excess[row]) * TAIL_FADE + beyond
-
-
-@loop(decades, calibrate, accumulate, unit, taught, _end, _follow, _stand, _learn_tail)
+@loop(decades, calibrate, accumulate, tail_taught, unit, taught, _end, _follow, _stand)
 def judge(rows: Ints, values: Floats, by: Tick, c: Columns) -> tuple[Codes, Floats]:
     """Judge the numbers of a tick by the past of their series; coarse series and those that warm up are passed over.
 
@@ -247,7 +235,8 @@ def judge(rows: Ints, values: Floats, by: Tick, c: Columns) -> tuple[Codes, Floa
         raw = decades((value - centre) / float(c.scale[row]), int(c.filled[row]))
         if c.kind[row] == _MENTIONS and value <= centre:
             raw = 0.0
-        surprise = calibrate(raw, float(c.looks[row]), float(c.entered[row]), float(c.excess[row]))
+        looks, entered, excess = float(c.looks[row]), float(c.entered[row]), float(c.excess[row])
+        surprise = calibrate(raw, looks, entered, excess)
         surprise = min(surprise, MAX_DECADES if c.spread[row] else MAX_DECADES_WITHOUT_SPREAD)
         before = float(c.height[row])
         height = accumulate(before, surprise)
@@ -258,7 +247,7 @@ def judge(rows: Ints, values: Floats, by: Tick, c: Columns) -> tuple[Codes, Floa
             c.onset[row] = c.last_time[row] if c.last_tick[row] == by.tick else by.end - 1
         c.height[row] = height
         if not firing and height < SUSPICIOUS:
-            _learn_tail(row, raw, c)
+            c.looks[row], c.entered[row], c.excess[row] = tail_taught(looks, entered, excess, raw)
         peak = _follow(row, before, True, c)
         if peak > 0.0:
             ended[many] = peak
@@ -295,10 +284,9 @@ def stand(rows: Ints, raw: Floats, fires: NDArray[np.bool_], patience: Floats, t
     return became
 
 
-def _refresh(row: int, c: Columns) -> None:
-    """Take the baseline of a row from its history."""
-    many = min(int(c.filled[row]), c.ring.shape[1])
-    ordered = np.sort(c.ring[row, :many]).astype(np.float64)
+def baseline(ordered: Floats) -> tuple[float, float, bool]:
+    """Return the centre and the scale of `[n]` values in ascending order, and whether they have any spread at all."""
+    many = len(ordered)
     above = many // 2
     below = above - 1
     centre = float(ordered[above])
@@ -320,18 +308,23 @@ def _refresh(row: int, c: Columns) -> None:
         for i in range(many):
             total += abs(float(ordered[i]) - centre)
         spread = total / many * MEAN_DEVIATION_TO_SIGMA
-    c.centre[row], c.spread[row] = centre, spread > 0.0
-    c.scale[row] = max(spread, abs(centre) * RELATIVE_SCALE_FLOOR, SMALLEST_SCALE)
+    return centre, max(spread, abs(centre) * RELATIVE_SCALE_FLOOR, SMALLEST_SCALE), spread > 0.0
 
 
-@loop(_refresh)
+def _refresh(row: int, c: Columns) -> None:
+    """Take the baseline of a row from its history."""
+    history = c.ring[row, : min(int(c.filled[row]), c.ring.shape[1])]
+    c.centre[row], c.scale[row], c.spread[row] = baseline(np.sort(history).astype(np.float64))
+
+
+@loop(baseline, _refresh)
 def refresh(rows: Ints, c: Columns) -> None:
     """Take the baselines of rows, none of them without a history, from it."""
     for i in range(len(rows)):
         _refresh(rows[i], c)
 
 
-@loop(_refresh)
+@loop(baseline, _refresh)
 def push(rows: Ints, values: Floats, warmup: int, c: Columns) -> None:
     """Append its number to the history of each of `[n]` rows that is calm, and refresh the baselines that are due.
 

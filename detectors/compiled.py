@@ -20,7 +20,6 @@ from typing import Any, cast
 
 log = logging.getLogger(__name__)
 
-
 # As Python a row takes some ten microseconds, compiled less than one: by then that has cost half a second.
 WORTH_ROWS = 30_000
 
@@ -63,12 +62,7 @@ class Loop:
             for part in (*self._parts, self._python):
                 made[part.__name__] = jit(part, made)
             compiled = made[self.__name__]
-            compiled.compile(
-                tuple(
-                    typeof(one)  # type: ignore[no-untyped-call]  # as Numba is
-                    for one in arguments
-                )
-            )
+            compiled.compile(tuple(map(typeof, arguments)))
         except Exception:  # whatever keeps it from compiling: as Python it says the same
             log.exception("%s stays slow: it was not compiled", self.__name__)
         else:

@@ -58,21 +58,33 @@ def suspect(row: int, c: Columns) -> bool:
     return paced and float(c.scale[row]) > 0.0  # not NaN: there is a baseline
 
 
-def disagree(row: int, number: float, far: bool, strange: float, others: bool, c: Columns) -> bool:  # noqa: PLR0917 - what is compiled takes no keywords
+def strange(row: int, value: float, again: bool, c: Columns) -> bool:
+    """Tell whether one of several samples of a tick is far from the baseline, or, of a counter, a count of its own.
+
+    Args:
+        row: of the series.
+        value: of the sample.
+        again: whether it has the time of the newest: the same sample again has.
+        c: all rows.
+
+    """
+    return not again if c.kind[row] == _COUNTER else stray(row, value, c)
+
+
+def disagree(row: int, number: float, many_strange: float, far: bool, c: Columns) -> bool:
     """Tell whether samples out of turn hold both calm and far ones, or, of a counter, more than one count.
 
     Args:
         row: of the series.
         number: of its samples in this tick.
+        many_strange: how many of several are `strange`.
         far: whether the newest is far from the baseline.
-        strange: how many are.
-        others: whether some have another time than the newest; the same sample again has the same time.
         c: all rows.
 
     """
-    if c.kind[row] == _COUNTER:
-        return number <= 1.0 or others
-    return bool(far != c.strayed[row]) if number <= 1.0 else 0.0 < strange < number
+    if number > 1.0:
+        return 0.0 < many_strange < number
+    return c.kind[row] == _COUNTER or bool(far != c.strayed[row])
 
 
 def fires_anew(row: int, tick: int, tick_nanos: int, c: Columns) -> bool:
@@ -117,7 +129,7 @@ class Earlier:
 
     def contradict(self, c: Columns, row: int, time: int, position: int) -> bool:
         """Tell whether a far sample comes out of turn after a calm one."""
-        if not (c.pace[row] > 0 and c.crowded[row] < IRREGULAR):
+        if not (c.pace[row] > 0 and suspect(row, c)):
             return False
         before = np.flatnonzero((self.series == row) & (self.position < position) & (self.time < time))
         if len(before):
@@ -125,4 +137,4 @@ class Earlier:
             at, far = int(self.time[one]), stray(row, float(self.value[one]), c)
         else:
             at, far = int(c.last_time[row]), bool(c.strayed[row])
-        return not far and (time - at) / _SECOND_NANOS < EARLY * float(c.pace[row])
+        return not far and early(row, 1.0, (time - at) / _SECOND_NANOS, c)

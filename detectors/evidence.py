@@ -89,6 +89,12 @@ def calibrate(surprise: float, looks: float, entered: float, excess: float) -> f
     return min((surprise - TAIL_FROM) * min(1.0, TAIL_MEAN / mean) + rare, surprise)
 
 
+def tail_taught(looks: float, entered: float, excess: float, surprise: float) -> tuple[float, float, float]:
+    """Return a tail record, as `calibrate` takes it, with one more calm look, of so many decades, in it."""
+    beyond = min(max(surprise - TAIL_FROM, 0.0), TAIL_MAX_EXCESS)
+    return looks * TAIL_FADE + 1.0, entered * TAIL_FADE + (1.0 if beyond > 0.0 else 0.0), excess * TAIL_FADE + beyond
+
+
 def accumulate(height: float, surprise: float) -> float:
     """One step of the one-sided CUSUM (Page, 1954)."""
     return max(0.0, height + surprise - ALLOWANCE)

@@ -12,13 +12,11 @@ from detectors.bank_loops import CALM_DECADES
 from detectors.compiled import loop
 from detectors.evidence import (
     MAX_DECADES_WITHOUT_SPREAD,
-    TAIL_FADE,
-    TAIL_FROM,
-    TAIL_MAX_EXCESS,
     YOUNG,
     accumulate,
     calibrate,
     decades,
+    tail_taught,
     threshold_of,
 )
 
@@ -162,10 +160,9 @@ def _learn(difference: float, raw: float, known: Floats) -> None:
     known[USUAL] = float(known[USUAL]) + rate * error
     known[SPREAD] = deviation + rate * (abs(error) - deviation)
     known[SEEN] = seen + 1.0
-    beyond = min(max(raw - TAIL_FROM, 0.0), TAIL_MAX_EXCESS)
-    known[LOOKS] = float(known[LOOKS]) * TAIL_FADE + 1.0
-    known[ENTERED] = float(known[ENTERED]) * TAIL_FADE + (1.0 if beyond > 0.0 else 0.0)
-    known[EXCESS] = float(known[EXCESS]) * TAIL_FADE + beyond
+    known[LOOKS], known[ENTERED], known[EXCESS] = tail_taught(
+        float(known[LOOKS]), float(known[ENTERED]), float(known[EXCESS]), raw
+    )
 
 
 def _level(by: Tick, compared: int, known: Floats) -> float:
@@ -177,7 +174,7 @@ def _level(by: Tick, compared: int, known: Floats) -> float:
     return by.allowed / max(compared * by.looks_a_day / interval, 1.0)
 
 
-@loop(decades, calibrate, accumulate, threshold_of, _surprise, _learn, _level)
+@loop(decades, calibrate, accumulate, tail_taught, threshold_of, _surprise, _learn, _level)
 def judge(
     rows: Ints, values: Floats, found: Comparison, firing: Flags, by: Tick, state: Floats
 ) -> tuple[Floats, Flags, Flags, Flags]:

@@ -20,7 +20,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.bank_columns import MAD_TO_SIGMA, MEAN_DEVIATION_TO_SIGMA, RELATIVE_SCALE_FLOOR, Columns
+from detectors.bank_columns import Columns
+from detectors.bank_loops import baseline
 from detectors.bank_verdict import BankSettings, Change, Verdict
 
 Floats = NDArray[np.float64]
@@ -125,25 +126,21 @@ class ProfileWatch:
 
 def _begun(bank: Bank, rows: Ints, tick: int) -> _Trouble:
     c = bank.columns
-    known = rows[(c.filled[rows] >= bank.settings.warmup) & (c.slot[rows] < 0)]
-    centre, scale = _level_before(c, known)
-    return _Trouble(rows.tolist(), known.tolist(), centre.tolist(), scale.tolist(), set(), tick, [])
+    known = rows[(c.filled[rows] >= bank.settings.warmup) & (c.slot[rows] < 0)].tolist()
+    levels = [_level_before(c, row) for row in known]
+    centre, scale = [level[0] for level in levels], [level[1] for level in levels]
+    return _Trouble(rows.tolist(), known, centre, scale, set(), tick, [])
 
 
-def _level_before(c: Columns, rows: Ints) -> tuple[Floats, Floats]:
-    """Median and robust spread of the calm history, without what came lately where enough is left."""
-    window = c.ring.shape[1]
-    length = np.minimum(c.filled[rows], window)
-    # Age of each place in the ring: 0 is what came last.
-    age = (c.filled[rows][:, None] - 1 - np.arange(window)) % window
-    first = np.where(length >= 2 * LATELY, LATELY, 0)
-    history = np.where((age >= first[:, None]) & (age < length[:, None]), c.ring[rows].astype(np.float64), np.nan)
-    centre = np.nanmedian(history, axis=1)
-    deviation = np.abs(history - centre[:, None])
-    spread = np.nanmedian(deviation, axis=1) * MAD_TO_SIGMA
-    spread = np.where(spread > 0, spread, np.nanmean(deviation, axis=1) * MEAN_DEVIATION_TO_SIGMA)
-    floor = np.maximum(np.abs(centre) * RELATIVE_SCALE_FLOOR, np.finfo(np.float32).tiny)
-    return centre, np.maximum(spread, floor)
+def _level_before(c: Columns, row: int) -> tuple[float, float]:
+    """Centre and robust spread of the calm history, without what came lately where enough is left."""
+    filled, window = int(c.filled[row]), c.ring.shape[1]
+    length = min(filled, window)
+    first = LATELY if length >= 2 * LATELY else 0
+    # By age: 0 is what came last.
+    history = c.ring[row, (filled - 1 - np.arange(first, length)) % window]
+    centre, scale, _ = baseline(np.sort(history).astype(np.float64))
+    return centre, scale
 
 
 def _see(trouble: _Trouble, rows: Ints, values: Floats) -> None:

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from detectors.bank import BankSettings, Change, SeriesBank, Verdict
+from detectors.bank import Change, SeriesBank, Verdict
 from detectors.entity_watch import EntityWatch
 from detectors.objectives import Objective, ObjectiveWatch
 from detectors.peers import PeerWatch
@@ -102,14 +102,14 @@ class _Numbers:
 class Witnesses:
     """All of a partition's metric series."""
 
-    def __init__(self, settings: WitnessSettings, bank: BankSettings, max_series: int) -> None:
+    def __init__(self, settings: WitnessSettings, bank: SeriesBank, max_series: int) -> None:
         self._entity_numbers = _Numbers(settings.max_entities, settings.max_metrics)
         self._group_numbers = _Numbers(max_series, max_series)
-        self.entities = EntityWatch(bank, settings.false_signals_per_day)
-        self.peers = PeerWatch(bank, settings.false_signals_per_day)
-        self.objectives = ObjectiveWatch(bank, settings.objectives)
+        self.entities = EntityWatch(bank.settings, settings.false_signals_per_day)
+        self.peers = PeerWatch(bank.settings, settings.false_signals_per_day)
+        self.objectives = ObjectiveWatch(bank.settings, settings.objectives)
         self.profiles = ProfileWatch()
-        self._bank = SeriesBank(bank)
+        self.join(bank)
 
     def join(self, bank: SeriesBank) -> None:
         """Judge the ticks of a bank, too."""

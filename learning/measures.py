@@ -224,14 +224,16 @@ def _shadow(cases: Sequence[Case], catalog: Catalog) -> Iterable[Shadow]:
     for case in cases:
         proposal = last_proposal(case)
         if proposal is not None:
-            groups[str(proposal.playbook)].append((case.judged(proposal), observed(case, proposal, catalog)))
+            said = case.judged(proposal)
+            done = None if said else observed(case, proposal, catalog)
+            groups[str(proposal.playbook)].append((said, done))
     for playbook, answers in sorted(groups.items()):
         known = [said or done for said, done in answers if said or done]
         yield Shadow(
             playbook=playbook,
             proposed=len(answers),
             agreement=rate(known.count("agreed"), len(known)),
-            by_deeds=sum(said is None and done is not None for said, done in answers),
+            by_deeds=sum(done is not None for _, done in answers),
         )
 
 

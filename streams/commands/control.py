@@ -125,7 +125,7 @@ def of_incident(asked: str) -> dict[str, str | None]:
 
     """
     from streams.cases import TOPICS, fold  # noqa: PLC0415 - heavy: see streams.cli
-    from streams.tail import Tail  # noqa: PLC0415
+    from streams.tail import Tail  # noqa: PLC0415 - heavy: see streams.cli
 
     with Tail(load_settings().kafka, TOPICS) as tail:
         found = fold(tail.to_end()).find(asked).incident
@@ -171,7 +171,7 @@ def _answer(kind: ControlKind, asked: str, by: str | None, note: str) -> None:
 
 def _find(settings: Settings, asked: str) -> Decision:
     from schemas.topics import DECISIONS  # noqa: PLC0415 - heavy: see streams.cli
-    from streams.tail import Tail  # noqa: PLC0415
+    from streams.tail import Tail  # noqa: PLC0415 - heavy: see streams.cli
 
     with Tail(settings.kafka, [DECISIONS]) as tail:
         found = {seen.record.id: seen.record for seen in tail.to_end() if seen.record.id.startswith(asked)}

@@ -38,7 +38,7 @@ SWEEPS_PER_TTL = 16
 # The scale of a series that is zero and has always been: `SeriesBank` gives it the smallest there is.
 _NEVER_VARIED = 1e-30
 
-CONTESTED = ("contested: samples of it that came out of turn disagree, so more than one producer speaks for it",)
+_CONTESTED = ("contested: samples of it that came out of turn disagree, so more than one producer speaks for it",)
 
 # More looks than this in a signal are not read.
 LOOKS_SAID = 4
@@ -282,7 +282,7 @@ def signal(kind: SignalKind, verdict: Verdict, series: Series, reasons: tuple[st
         model_version=MODEL_VERSION,
         models=verdict.models,
         contested=verdict.contested,
-        reasons=(*reasons, *CONTESTED) if verdict.contested else reasons,
+        reasons=(*reasons, *_CONTESTED) if verdict.contested else reasons,
         origin=origin,
     )
 

@@ -30,8 +30,7 @@ class MetricDetect(SeriesDetect):
     def __init__(self, rules: DetectRules, partition: int, state: bytes | None = None) -> None:
         super().__init__(rules, partition)
         self._decoder = MetricDecoder(self.table, future_limit_nanos=rules.future_limit)
-        self._witnesses = Witnesses(rules.witnesses, rules.bank, rules.max_series)
-        self._witnesses.join(self.bank)
+        self._witnesses = Witnesses(rules.witnesses, self.bank, rules.max_series)
         if state is not None:
             self.restore(state)
 

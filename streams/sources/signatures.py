@@ -22,17 +22,15 @@ from functools import partial
 
 import msgspec
 
+from console.config import Verify
+from schemas.envelope import NANOS
 from schemas.errors import RecordError
 from streams.sources.common import nanos_of, read_json
-
-# (body, headers, now in nanoseconds since the epoch) -> whether it is genuine and new
-Verify = Callable[[bytes, Mapping[str, str], int], bool]
 
 # Senders try again for minutes after an outage here; an alert that comes later than this is no news to anyone.
 REPLAY_SECONDS = 15 * 60
 # PagerDuty signs with every secret that is valid; two are while one is changed.
 _MAX_SIGNATURES = 8
-_NANOS = 1_000_000_000
 
 
 class _Event(msgspec.Struct):
@@ -66,7 +64,7 @@ def _sentry(secret: bytes, body: bytes, headers: Mapping[str, str], now: int) ->
     sent = _header(headers, "sentry-hook-timestamp")
     if not _equal(_header(headers, "sentry-hook-signature"), _sign(secret, body)):
         return False
-    return sent.isascii() and sent.isdecimal() and len(sent) <= len("9999999999") and _is_new(int(sent) * _NANOS, now)
+    return sent.isascii() and sent.isdecimal() and len(sent) <= len("9999999999") and _is_new(int(sent) * NANOS, now)
 
 
 _SCHEMES: dict[str, Callable[[bytes, bytes, Mapping[str, str], int], bool]] = {
@@ -85,7 +83,7 @@ def _equal(given: str, right: str) -> bool:
 
 
 def _is_new(sent: int, now: int) -> bool:
-    return abs(now - sent) <= REPLAY_SECONDS * _NANOS
+    return abs(now - sent) <= REPLAY_SECONDS * NANOS
 
 
 def _header(headers: Mapping[str, str], name: str) -> str:

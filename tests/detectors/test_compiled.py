@@ -38,9 +38,8 @@ def judged() -> Result:
     settings = BankSettings(adapt_ticks=60)
     bank = SeriesBank(settings)
     witnesses = Witnesses(
-        WitnessSettings(false_signals_per_day=20.0, objectives=(Objective("m1", above=13.0),)), settings, SERIES
+        WitnessSettings(false_signals_per_day=20.0, objectives=(Objective("m1", above=13.0),)), bank, SERIES
     )
-    witnesses.join(bank)
     rows = np.arange(SERIES)
     owner, metric = rows // METRICS, rows % METRICS
     kinds = np.array([Kind.GAUGE, Kind.GAUGE, Kind.GAUGE, Kind.COUNT, Kind.COUNTER], np.int8)[metric]
