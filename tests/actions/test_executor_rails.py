@@ -56,7 +56,7 @@ async def carried_out(
 
     tools = Tools(
         name="executor",
-        ledger=Ledger(redis, prefix=prefix, lease_seconds=5),
+        ledger=Ledger(redis, prefix=prefix, lease_seconds=60),
         rails=RailsStore(redis, limits, prefix=prefix),
         limits=limits,
         reversals=Reversals(redis, prefix=prefix),

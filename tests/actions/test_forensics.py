@@ -237,7 +237,7 @@ async def test_the_executor_collects_before_it_changes_anything(
     connectors: dict[str, Connector] = {"http.deployments": Scene(collecting, target)}
     tools = Tools(
         name="executor",
-        ledger=Ledger(redis, prefix=topic_prefix, lease_seconds=5),
+        ledger=Ledger(redis, prefix=topic_prefix, lease_seconds=60),
         rails=RailsStore(redis, RailsSettings(), prefix=topic_prefix),
         limits=RailsSettings(),
         reversals=Reversals(redis, prefix=topic_prefix),
