@@ -35,7 +35,9 @@ _LATENCY = """\
 `python -m benchmarks.latency`: one worker with all stages and its shipped settings, Apache Kafka and Valkey, and the
 fleet that talks, all on the same cores. The clock starts with the broker's time of the record that completed the
 evidence, and stops with the command's. Goal at 50,000 samples/s: p50 100 ms, p99 500 ms. With 12,500 series in a
-partition one bad sample is not enough; the second comes a second later, as often as the fleet reports.
+partition one bad sample is not enough; the second comes a second later, as often as the fleet reports. Signals of all
+sources are taken in the order of their time, so they wait until every partition has been read as far or is known to be
+silent: sparse logs cost time, which the last line shows.
 """
 _SCALE = """\
 ## What series cost as they grow
@@ -59,7 +61,7 @@ def parts(servers: str, rounds: int, say: Callable[[str], None]) -> Iterator[Par
     rates = workers.rates(servers, workers.WORKERS, rounds)
     yield Part(f"{_WORKERS}\n{workers.table(rates)}", workers.measures(rates))
     say("from append to command")
-    found = {rate: latency.measure(servers, rate) for rate in latency.RATES}
+    found = {offered: latency.measure(servers, offered) for offered in latency.LOADS}
     yield Part(f"{_LATENCY}\n{latency.table(found)}", latency.measures(found))
     say("many series")
     costs = scale.costs(scale.SIZES)

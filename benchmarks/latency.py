@@ -1,10 +1,10 @@
 """From a broker's append of the telling sample to the command on the action topic, at several rates.
 
-Run as `python -m benchmarks.latency [--rates N ...] [--json FILE]`. One worker with all stages and its shipped
-settings, Apache Kafka and Valkey on loopback; one sample a second of as many series as the rate says. Every half
-second one of the services gets a new version, and then its two instances fail, each with its next sample. The rails
-that would hold back so many rollbacks in a row are lifted; nothing else is. The clock starts when the second sample of
-a pair is handed to the producer and stops with the time in the command's record: both are of this machine.
+Run as `python -m benchmarks.latency [--loads SAMPLES,LINES ...] [--json FILE]`. One worker with all stages and its
+shipped settings, Apache Kafka and Valkey on loopback; one sample a second of as many series as the rate says. Every
+half second one of the services gets a new version, and then its two instances fail, each with its next sample. The
+rails that would hold back so many rollbacks in a row are lifted; nothing else is. The clock starts when the broker
+appends the last sample that the rule cites, and stops with the time in the command's record: both are of this machine.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
@@ -32,13 +32,26 @@ from streams.kafka_client import create_topics
 from streams.settings import KafkaSettings
 from tests.parts.kafka import JARS, ApacheKafka
 
-RATES = (1_000, 10_000, 50_000)
+SERVICES = 500  # besides those that break
+
+
+class Offered(NamedTuple):
+    """What the fleet says a second."""
+
+    samples: int
+    log_lines: int
+
+    def __str__(self) -> str:
+        return f"at {self.samples:,} samples/s, {self.log_lines:,} log lines/s"
+
+
+# A service logs two lines a second; and, for what silence costs, one in two and a half seconds. Signals wait until
+# every partition of logs has been read as far, or is known to be silent.
+LOADS = (Offered(1_000, 1_000), Offered(10_000, 1_000), Offered(50_000, 1_000), Offered(50_000, 200))
 GOAL_RATE = 50_000
 P50_GOAL_MS, P99_GOAL_MS = 100.0, 500.0
 FAULTS = 60
 INSTANCES = 2
-# What the fleet logs besides: a partition that falls silent holds the others back until it counts as idle.
-LOGS_PER_SECOND = 200
 SLICE_SECONDS = 0.01
 # The group forms in ten seconds, the bank knows a series after 16 looks, and has a baseline of its own at 20.
 WARM_SECONDS = 45.0
@@ -64,16 +77,17 @@ class Load:
 
     producer: Producer
     prefix: str
-    rate: int
+    offered: Offered
     broken: set[int] = field(default_factory=set)  # series
     _rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
 
     def __post_init__(self) -> None:
         # The two instances of a faulty service report one after the other, and the services all over the second.
-        self._apart = self.rate // FAULTS
-        places = [divmod(i, self._apart) for i in range(self.rate)]
+        series = self.offered.samples
+        self._apart = series // FAULTS
+        places = [divmod(i, self._apart) for i in range(series)]
         services = [
-            f"faulty-{at}" if at < FAULTS and which < INSTANCES else f"svc-{i % 500}"
+            f"faulty-{at}" if at < FAULTS and which < INSTANCES else f"svc-{i % SERVICES}"
             for i, (at, which) in enumerate(places)
         ]
         self._heads = [_head(service, i) for i, service in enumerate(services)]
@@ -81,16 +95,17 @@ class Load:
 
     def run(self, seconds: float, faults: int = 0) -> None:
         """Publish for so long, evenly; break one service after the other."""
+        rate, lines = self.offered
         began, sent, logged, broken = time.perf_counter(), 0, 0, 0
         while (elapsed := time.perf_counter() - began) < seconds:
-            due = int(elapsed * self.rate)
+            due = int(elapsed * rate)
             for i in range(sent, due):
-                series = i % self.rate
+                series = i % rate
                 self._sample(series, 0.9 if series in self.broken else 0.01 + 0.002 * self._noise(i))
             sent = due
-            for i in range(logged, int(elapsed * LOGS_PER_SECOND)):
+            for i in range(logged, int(elapsed * lines)):
                 self._log(i)
-            logged = int(elapsed * LOGS_PER_SECOND)
+            logged = int(elapsed * lines)
             if broken < faults and elapsed >= (broken + 1) * FAULT_EVERY_SECONDS:
                 self._break(broken)
                 broken += 1
@@ -119,7 +134,7 @@ class Load:
         self.broken |= {service * self._apart + which for which in range(INSTANCES)}
 
     def _log(self, i: int) -> None:
-        name = f"svc-{i % 500}"
+        name = f"svc-{i % SERVICES}"
         resource = {"service.name": name, "deployment.environment.name": ENVIRONMENT}
         record = {"time_unix_nano": time.time_ns(), "body": f"served request {i}", "resource": resource}
         self.producer.produce(f"{self.prefix}.{RAW_LOGS.name}", orjson.dumps(record), f"{ENVIRONMENT}/{name}")
@@ -139,15 +154,15 @@ def _head(service: str, instance: int) -> bytes:
     return orjson.dumps(sample).removesuffix(b"}")
 
 
-def measure(servers: str, rate: int) -> list[float]:
+def measure(servers: str, offered: Offered) -> list[float]:
     """Return the latency of every command, in milliseconds."""
-    prefix = f"latency{rate}-{time.time_ns()}"
+    prefix = f"latency{offered.samples}-{time.time_ns()}"
     create_topics(KafkaSettings(bootstrap_servers=servers, topic_prefix=prefix), divide_partitions_by=3)
     producer = Producer({"bootstrap.servers": servers, "linger.ms": 5, "partitioner": "murmur2_random"})
     with ExitStack() as stack:
         redis = stack.enter_context(EmbeddedValkey())
         stack.enter_context(_worker(servers, prefix, redis.url))
-        load = Load(producer, prefix, rate)
+        load = Load(producer, prefix, offered)
         load.run(WARM_SECONDS)
         load.run((FAULTS + 1) * FAULT_EVERY_SECONDS + AFTERWARDS_SECONDS, FAULTS)
         producer.flush(10)
@@ -222,7 +237,7 @@ def _client(servers: str, group: str) -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.latency", description=__doc__)
-    parser.add_argument("--rates", type=int, nargs="+", default=list(RATES), help="samples a second")
+    parser.add_argument("--loads", type=_offered, nargs="+", default=list(LOADS), help="samples,log lines a second")
     parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--servers", help="brokers to use; by default Apache Kafka is started")
     arguments = parser.parse_args()
@@ -232,32 +247,37 @@ def main() -> int:
         return 2
     with ExitStack() as stack:
         servers = arguments.servers or stack.enter_context(ApacheKafka(heap="1g")).bootstrap_servers
-        found = {rate: measure(servers, rate) for rate in arguments.rates}
+        found = {offered: measure(servers, offered) for offered in arguments.loads}
     print(table(found))
     if arguments.json is not None:
         write_json(measures(found), arguments.json)
     return 0
 
 
-def measures(found: dict[int, list[float]]) -> list[Measure]:
+def _offered(text: str) -> Offered:
+    samples, lines = map(int, text.split(","))
+    return Offered(samples, lines)
+
+
+def measures(found: dict[Offered, list[float]]) -> list[Measure]:
     """Return the figures with their goals."""
     rows = []
-    for rate, latencies in found.items():
+    for at, latencies in found.items():
         p50, p99 = _percentiles(latencies)
-        at = f"at {rate:,} samples/s"
-        goal = rate == GOAL_RATE
+        goal = at.samples == GOAL_RATE
         rows.append(at_most(f"p50 {at}", p50, "ms", goal=P50_GOAL_MS) if goal else Measure(f"p50 {at}", p50, "ms"))
         rows.append(at_most(f"p99 {at}", p99, "ms", goal=P99_GOAL_MS) if goal else Measure(f"p99 {at}", p99, "ms"))
         rows.append(Measure(f"faults acted on {at}", len(latencies) / FAULTS, "share"))
     return rows
 
 
-def table(found: dict[int, list[float]]) -> str:
+def table(found: dict[Offered, list[float]]) -> str:
     """Return the figures as Markdown."""
-    lines = ["| samples/s | p50, ms | p99, ms | faults acted on |", "| ---: | ---: | ---: | ---: |"]
-    for rate, latencies in found.items():
+    heads = ["samples/s", "log lines/s", "p50, ms", "p99, ms", "faults acted on"]
+    lines = [f"| {' | '.join(heads)} |", f"|{' ---: |' * len(heads)}"]
+    for (samples, log_lines), latencies in found.items():
         p50, p99 = _percentiles(latencies)
-        lines.append(f"| {rate:,} | {p50:.0f} | {p99:.0f} | {len(latencies)} of {FAULTS} |")
+        lines.append(f"| {samples:,} | {log_lines:,} | {p50:.0f} | {p99:.0f} | {len(latencies)} of {FAULTS} |")
     return "\n".join(lines) + "\n"
 
 

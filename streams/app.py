@@ -43,6 +43,7 @@ def create_app(
     handle: Handle,
     assigned: Assigned,
     revoked: Revoked,
+    pace_seconds: float = 0.0,
 ) -> StageApp:
     """Make the app of a stage.
 
@@ -54,6 +55,7 @@ def create_app(
         assigned: told all partitions that are now this worker's; returns the offsets to start from where they are not
             the committed ones.
         revoked: told the partitions that go. No handler is running; what it saves is the last word on them.
+        pace_seconds: the least time between two polls that bring records.
 
     """
     kafka = settings.kafka
@@ -68,6 +70,7 @@ def create_app(
             assigned=assigned,
             revoked=revoked,
             fetch_wait_seconds=kafka.fetch_wait_seconds,
+            pace_seconds=pace_seconds,
         ),
         **_faust_settings(kafka, stage),
     )

@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import inf
 from operator import itemgetter
 from threading import Event
 from time import monotonic
@@ -41,10 +42,6 @@ _AHEAD_KBYTES = 32 * 1024
 _FETCH_BYTES = 1024 * 1024
 # Waiting is done in slices, so that a move need not wait for records to come.
 _SLICE_SECONDS = 0.05
-# The least time from one poll that brought records to the next. A batch costs a millisecond besides its records, and a
-# steady stream would come in ever smaller batches until that is all the time there is. What comes after a pause is
-# handed over at once.
-_PACE_SECONDS = 0.02
 # So many records are worth a batch each, however soon they come: there is a backlog.
 _WORTH_RECORDS = _POLL_RECORDS // 4
 # How often librdkafka says when it heard from each broker; fetches follow each other within `fetch_wait_seconds` of
@@ -81,6 +78,10 @@ class FetchSettings:
     batch_topics: frozenset[str]
     wait_seconds: float
     from_beginning: bool
+    # The least time from one poll that brought records to the next. A batch costs a millisecond besides its records,
+    # and a steady stream would come in ever smaller batches until that is all the time there is. What comes after a
+    # pause is handed over at once.
+    pace_seconds: float
 
     def consumer(self) -> dict[str, Any]:
         """Return the configuration of the consumer. It never joins the group and commits nothing."""
@@ -115,7 +116,7 @@ class Fetcher:
         self._heard: dict[TP, float] = {}
         self._ends: dict[TP, int] = {}
         self._hurry = Event()
-        self._brought = -_PACE_SECONDS  # when a poll brought records last
+        self._brought = -inf  # when a poll brought records last
         config = {**settings.consumer(), "stats_cb": self._note_report}
         self._consumer = Consumer(config, logger=_librdkafka)
 
@@ -159,7 +160,7 @@ class Fetcher:
         wanted = {tp for tp, move in partitions.items() if self._moves.get(tp) == move}
         found: _Runs = {tp: self._aside.pop(tp) for tp in wanted if tp in self._aside}
         self._start(wanted)
-        self._hurry.wait(max(0.0, self._brought + _PACE_SECONDS - monotonic()))
+        self._hurry.wait(max(0.0, self._brought + self._settings.pace_seconds - monotonic()))
         deadline = monotonic() + seconds
         while wanted and not found and not self._hurry.is_set():
             for tp, messages in self._receive(deadline - monotonic()).items():

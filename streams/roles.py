@@ -140,6 +140,7 @@ def _prepare(stage: Stage, settings: Settings, publisher: Publisher) -> tuple[St
         handle=runner.handle,
         assigned=runner.assigned,
         revoked=runner.revoked,
+        pace_seconds=stage.pace_seconds,
     )
     app.excuse_while(lambda: runner.waiting)
     return runner, app

@@ -39,6 +39,9 @@ KeepRecord = Callable[[Record], Awaitable[None]]
 KEEP_SECONDS = 600.0
 # Whoever reads the log sees that it waits, and for what.
 TELL_SECONDS = 30.0
+# The least time between two polls of a stage that bring records. Signals and what follows from them are few, but with
+# every batch of telemetry come progress records, in a burst over all its partitions: this makes one or two polls of it.
+PACE_SECONDS = 0.004
 # Snapshots take at most this share of the time, however large the state.
 SNAPSHOT_SHARE = 0.05
 
@@ -59,6 +62,7 @@ class Stage:
 
     name: str
     lanes: tuple[Lane, ...]
+    pace_seconds: float = PACE_SECONDS
 
     @property
     def inputs(self) -> tuple[Topic, ...]:

@@ -74,6 +74,8 @@ class Batching:
     max_in_flight_single: int = 500
     # How long a broker may hold back the answer to a fetch that found nothing. Faust asks for 1.5 s.
     fetch_wait_seconds: float = 0.5
+    # The least time between two polls that bring records: longer costs latency, shorter a batch for every few records.
+    pace_seconds: float = 0.0
     # All partitions assigned -> offsets to start from; the committed ones where it names none.
     assigned: Callable[[Sequence[Partition]], Awaitable[Mapping[Partition, int]]] = _from_committed
     # Partitions about to be given away. Nothing new is handed over while it runs.
@@ -147,6 +149,7 @@ class Consumer(aiokafka.Consumer):
             batch_topics=batching.topics,
             wait_seconds=batching.fetch_wait_seconds,
             from_beginning=conf.consumer_auto_offset_reset == "earliest",
+            pace_seconds=batching.pace_seconds,
         )
 
     # -- handing over

@@ -23,7 +23,7 @@ from streams.course import Course
 from streams.decode import MetricDecoder, SeriesTable
 from streams.kafka_client import client_config
 from streams.publisher import Publisher
-from streams.raw_to_signal import stage
+from streams.raw_to_signal import PACE_SECONDS, stage
 from streams.roles import partition_count
 from streams.settings import DetectSettings, KafkaSettings, Settings
 from streams.snapshots import Snapshots
@@ -130,6 +130,7 @@ async def whole(
         handle=around(runner.handle),
         assigned=assigned,
         revoked=revoked,
+        pace_seconds=detect.pace_seconds,
     )
 
 
@@ -141,7 +142,13 @@ def _app(settings: Settings, topic: str, handle: Handle) -> StageApp:
         return
 
     return create_app(
-        settings, f"bench-{uuid4().hex}", topics=[topic], handle=handle, assigned=assigned, revoked=revoked
+        settings,
+        f"bench-{uuid4().hex}",
+        topics=[topic],
+        handle=handle,
+        assigned=assigned,
+        revoked=revoked,
+        pace_seconds=PACE_SECONDS,
     )
 
 
