@@ -204,7 +204,9 @@ class SeriesBank:
     def _keep(self, series: Ints, time: Ints, value: Floats) -> None:
         """Put samples into their ticks."""
         tick = time // self.settings.tick_nanos
-        for one in np.unique(tick).tolist():
+        # Mostly they are all of one, and to find that out is quicker than to sort them.
+        of_one = len(tick) > 0 and bool((tick == tick[0]).all())
+        for one in [int(tick[0])] if of_one else np.unique(tick).tolist():
             mine = tick == one
             bucket = self._open.setdefault(one, _OpenTick())
             bucket.series.append(series[mine])
@@ -214,19 +216,15 @@ class SeriesBank:
     def _judge_at_once(self, series: Ints, time: Ints, value: Floats, passed: Ints, sample: Ints) -> Iterator[Verdict]:
         """Fire on single samples whose evidence suffices alone; one sample is noisier than the mean of a tick."""
         c = self.columns
-        scale = c.scale[series] * np.sqrt(np.maximum(c.density[series], 1.0))
-        with np.errstate(invalid="ignore"):
-            far = np.abs(value - c.centre[series]) > scale * _FAR
-        far &= (c.kind[series] == Kind.GAUGE) & ~c.firing[series] & c.spread[series]
-        if not far.any():
+        far = bank_loops.far(series, value, c)
+        if not len(far):
             return
         part = (series, time, value)
         earlier = contested.Earlier.of(np.unique(series[far]), self.open_samples(), part)
-        for i in np.flatnonzero(far).tolist():
+        for i in far.tolist():
             row = int(series[i])
-            if c.slot[row] >= 0:
-                continue
-            raw = decades(float((value[i] - c.centre[row]) / scale[i]), int(c.filled[row]))
+            scale = c.scale[row] * np.sqrt(np.maximum(c.density[row], 1.0))
+            raw = decades(float((value[i] - c.centre[row]) / scale), int(c.filled[row]))
             surprise = calibrate(raw, float(c.looks[row]), float(c.entered[row]), float(c.excess[row]))
             height = accumulate(float(c.height[row]), surprise)
             level = self._level(coarse=False) / max(float(c.density[row]), 1.0)
@@ -431,8 +429,3 @@ class SeriesBank:
 
 def _joined(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-# Distance in scales at which one sample can carry more than nine decades: below it no threshold is reachable
-# (one series a second for a day needs ln(86400) / 1.99 + 1 = 6.7), so it only saves the exact computation.
-_FAR = 20.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -37,12 +38,15 @@ Codes = NDArray[np.int8]
 CALM_DECADES = 2.0
 # ... three times in a row, so that one lucky sample in the middle of a fault does not clear it.
 CALM_TICKS = 3
+# Distance in scales at which one sample can carry more than nine decades: below it no threshold is reachable
+# (one series a second for a day needs ln(86400) / 1.99 + 1 = 6.7), so it only saves the exact computation.
+FAR = 20.0
 # Half-way to firing, as a rule: from here on a series teaches its baseline nothing.
 SUSPICIOUS = 4.0
 # What became of a row: nothing, or one of `bank_verdict.Change`, from 1.
 STAYS, FIRES, CLEARS, ADAPTS = 0, 1, 2, 3
 # Kinds as numbers, which is what a loop compares.
-_COUNTER, _COUNT, _MENTIONS = int(Kind.COUNTER), int(Kind.COUNT), int(Kind.MENTIONS)
+_GAUGE, _COUNTER, _COUNT, _MENTIONS = int(Kind.GAUGE), int(Kind.COUNTER), int(Kind.COUNT), int(Kind.MENTIONS)
 
 
 class Tick(NamedTuple):
@@ -71,6 +75,21 @@ class Gathered(NamedTuple):
     """Rows that have begun to fire not long ago and are contested for the first time since."""
     newest: Floats
     """Their newest samples."""
+
+
+@loop()
+def far(series: Ints, value: Floats, c: Columns) -> Ints:
+    """Return the positions of `[n]` samples of gauges that may fire at once: `FAR` from a baseline that varies."""
+    found, many = np.empty(len(series), np.int64), 0
+    for i in range(len(series)):
+        row = series[i]
+        if c.kind[row] != _GAUGE or c.firing[row] or not c.spread[row] or c.slot[row] >= 0:
+            continue
+        scale = float(c.scale[row]) * sqrt(max(float(c.density[row]), 1.0))
+        if abs(float(value[i]) - float(c.centre[row])) > FAR * scale:
+            found[many] = i
+            many += 1
+    return found[:many]
 
 
 def _place_rows(series: Ints, place: Ints) -> Ints:

@@ -1,5 +1,7 @@
 """Loops over rows: run as Python at first, as machine code once enough has gone through them to be worth it.
 
+Compiled, a loop does not hold Python's lock: records are fetched and passed on while it judges.
+
 A tick over a few hundred series is some hundred numpy calls long, each of which does next to nothing: the calls are
 what it costs. A loop over the rows costs next to nothing once it is compiled. Importing Numba and compiling take
 seconds of processor time, once a process (less when what was compiled is cached on disk); who judges little never pays.
@@ -82,12 +84,14 @@ def ensure(run: Callable[[], object]) -> None:
     _compiling.submit(lambda: None).result()
 
 
-def jit(function: Callable[..., Any], made: Mapping[str, Any] | None = None, *, nogil: bool = False) -> Any:
+def jit(function: Callable[..., Any], made: Mapping[str, Any] | None = None) -> Any:
     """Have a function compiled on its first call; what has been `made` of others it calls instead of them.
+
+    It runs beside Python's lock: what it is given, no other thread may touch meanwhile.
 
     What was compiled is kept beside the source or in the user's cache, where there is such a place. Numba looks for it
     by the function's name and the age of its file. That says nothing of what comes from other files, constants above
-    all, so that all of it is made a part of the name.
+    all, nor of Python's lock, so that all of it is made a part of the name.
     """
     from numba import njit  # noqa: PLC0415 - takes a second, and few need it
 
@@ -95,11 +99,11 @@ def jit(function: Callable[..., Any], made: Mapping[str, Any] | None = None, *, 
     names = original.__globals__ if made is None else {**original.__globals__, **made}
     clone = FunctionType(original.__code__, names, original.__name__, original.__defaults__)
     clone.__module__ = original.__module__
-    clone.__qualname__ = f"{original.__qualname__}_{_digest(original.__code__, names)}"
+    clone.__qualname__ = f"{original.__qualname__}_nogil_{_digest(original.__code__, names)}"
     try:
-        return njit(cache=True, nogil=nogil)(clone)
+        return njit(cache=True, nogil=True)(clone)
     except RuntimeError:  # a system that nothing can be written to
-        return njit(nogil=nogil)(clone)
+        return njit(nogil=True)(clone)
 
 
 def _digest(code: CodeType, names: Mapping[str, Any]) -> str:

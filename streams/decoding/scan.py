@@ -46,7 +46,7 @@ _WEIGHTS = np.random.default_rng(1).integers(1, 2**32, MAX_BYTES, dtype=np.uint3
 
 
 def _compiled(function: Function) -> Function:
-    return cast(Function, jit(function, nogil=True))
+    return cast(Function, jit(function))
 
 
 # Every loop runs over a part from its beginning: an index that may be negative costs a look at each byte.
