@@ -15,8 +15,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from hashlib import sha256
+from queue import SimpleQueue
+from threading import Event, Lock, Thread
 from types import CodeType, FunctionType
 from typing import Any, cast
 
@@ -25,8 +27,6 @@ log = logging.getLogger(__name__)
 # As Python a row takes some ten microseconds, compiled less than one: by then that has cost half a second.
 WORTH_ROWS = 30_000
 
-# One after the other, beside whatever else the process does.
-_compiling = ThreadPoolExecutor(1, "compile")
 _loops: list[Loop] = []
 
 
@@ -48,7 +48,7 @@ class Loop:
         before = self._rows
         self._rows += len(rows)
         if before < WORTH_ROWS <= self._rows:
-            _compiling.submit(self._compile, (rows, *others))
+            beside(partial(self._compile, (rows, *others)))
         return self._python(rows, *others)
 
     def worth_it(self) -> None:
@@ -81,7 +81,38 @@ def ensure(run: Callable[[], object]) -> None:
     for one in _loops:
         one.worth_it()
     run()
-    _compiling.submit(lambda: None).result()
+    settle()
+
+
+def settle() -> None:
+    """Return when everything is compiled that is worth it by now."""
+    done = Event()
+    beside(done.set)
+    done.wait()
+
+
+class _Beside:
+    """One thread for what is to be compiled, one thing after the other. A process that ends does not wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._work: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._thread: Thread | None = None
+
+    def __call__(self, work: Callable[[], object]) -> None:
+        """Have it done, which must not raise, when what was asked for before is done."""
+        self._work.put(work)
+        with self._lock:
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="compile", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            self._work.get()()
+
+
+beside = _Beside()
 
 
 def jit(function: Callable[..., Any], made: Mapping[str, Any] | None = None) -> Any:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import cache
-from threading import Lock, Thread
 from typing import TYPE_CHECKING, NamedTuple
+
+from detectors.compiled import beside
 
 if TYPE_CHECKING:
     from streams.decoding.scan import Bytes, Floats, Ints, Parts, Table
@@ -48,9 +49,8 @@ class _Waiting:
     """Whether it is worth it yet."""
 
     def __init__(self) -> None:
-        self.lock = Lock()
         self.records = 0
-        self.thread: Thread | None = None
+        self.asked = False
         self.loop: Loop | None = None
 
     def make(self) -> None:
@@ -61,14 +61,13 @@ _waiting = _Waiting()
 
 
 def loop(records: int) -> Loop | None:
-    """Return the loop if there is one. It is made, in a thread of its own, once enough `records` have been read."""
+    """Return the loop if there is one. It is made, beside everything else, once enough `records` have been read."""
     waiting = _waiting
-    if waiting.loop is None and waiting.thread is None:
-        with waiting.lock:
-            waiting.records += records
-            if waiting.records >= WORTH_RECORDS and waiting.thread is None:
-                waiting.thread = Thread(target=waiting.make, name="compile-decoding", daemon=True)
-                waiting.thread.start()
+    if waiting.loop is None and not waiting.asked:
+        waiting.records += records
+        if waiting.records >= WORTH_RECORDS:
+            waiting.asked = True
+            beside(waiting.make)
     return waiting.loop
 
 

@@ -1,5 +1,7 @@
 """Loops say the same, to the last bit, as Python and compiled."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -23,7 +25,7 @@ def as_python(monkeypatch: pytest.MonkeyPatch) -> Callable[[], Result]:
 
     def run() -> Result:
         # What other tests had begun to compile must not come in between, or it is taken back with the rest.
-        compiled._compiling.submit(lambda: None).result()
+        compiled.settle()
         with monkeypatch.context() as patch:
             for one in compiled._loops:
                 patch.setattr(one, "_compiled", None)
@@ -116,7 +118,12 @@ def test_a_loop_is_compiled_once_it_is_worth_it(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(compiled, "WORTH_ROWS", 10)
     for _ in range(3):
         assert double(np.arange(4)).tolist() == [0, 2, 4, 6]
-    compiled._compiling.submit(lambda: None).result()
+    compiled.settle()
     assert double._compiled is not None
     assert double(np.arange(4)).tolist() == [0, 2, 4, 6]
     compiled._loops.remove(double)
+
+
+def test_a_process_that_ends_does_not_wait_for_what_is_compiled() -> None:
+    code = "import time; from detectors.compiled import beside; beside(lambda: time.sleep(300))"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=30)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from detectors.compiled import settle
 from streams.decode import MetricDecoder, SeriesTable
 from streams.decoding import compiled
 from streams.decoding.skeletons import BYTES_PER_SERIES, MISSED
@@ -159,7 +159,7 @@ def test_who_reads_little_does_not_wait_for_a_compiler(monkeypatch: pytest.Monke
     waiting = compiled._waiting
     assert waiting.records == 2
     compiled.loop(compiled.WORTH_RECORDS)
-    assert isinstance(waiting.thread, Thread)
-    waiting.thread.join()
+    settle()
+    assert waiting.loop is not None
     decoder.decode([KEY], [GOOD], [0])
     assert rows(decoder, GOOD) == [0]
