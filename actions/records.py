@@ -22,7 +22,7 @@ from schemas.envelope import NANOS, Entity
 from schemas.errors import PermanentError, TemporaryError
 from schemas.incident import Incident
 from schemas.signal import Signal
-from schemas.topics import DECISIONS, INCIDENTS, RAW_ALERTS, RAW_LOGS, RAW_METRICS, SIGNALS, Topic
+from schemas.topics import DECISIONS, INCIDENTS, RAW_ALERTS, RAW_LOGS, RAW_METRICS, RAW_SPANS, SIGNALS, Topic
 
 # A person has a quarter of an hour to approve by default; before that the incident had to be noticed.
 _LOOK_BACK_SECONDS = 1800
@@ -65,7 +65,7 @@ class Records:
         """Add a file for each topic; what is not on it any more is noted."""
         for wanted in _WANTED:
             await package.add(wanted.file, self._found(wanted, command))
-        for topic in (RAW_METRICS, RAW_LOGS, RAW_ALERTS):
+        for topic in (RAW_METRICS, RAW_LOGS, RAW_SPANS, RAW_ALERTS):
             await package.add(f"{topic.name}.jsonl", self._window(topic, command))
 
     async def _found(self, wanted: _Wanted, command: ActionCommand) -> AsyncIterator[bytes]:

@@ -28,6 +28,8 @@ MAX_UPSTREAM = 64
 # The other end of a call and who is asked, by OpenTelemetry's semantic conventions; span metrics write the kind of span
 # as `SPAN_KIND_SERVER`.
 PEER, SPAN_KIND = "peer.service", "span.kind"
+# What newer conventions call it.
+NEW_PEER = "service.peer.name"
 _ASKED = frozenset({"server", "consumer"})
 # A name of a service is no longer than any other.
 MAX_NAME = 1024
@@ -105,6 +107,18 @@ class Topology:
         self._callers.setdefault(called, set()).add(caller)
         self._reach.clear()
         self._upstream.clear()
+
+
+def peer_of(attributes: Mapping[str, AttributeValue]) -> str:
+    """Return the service at the other end, as telemetry names it; empty where it names none.
+
+    >>> peer_of({"peer.service": "cart"}), peer_of({"service.peer.name": "cart"}), peer_of({"peer.service": 7})
+    ('cart', 'cart', '')
+
+    """
+    return next((named for one in (PEER, NEW_PEER) if isinstance(named := attributes.get(one), str) and named), "")[
+        :MAX_NAME
+    ]
 
 
 def called_by(service: str, attributes: Mapping[str, AttributeValue]) -> tuple[str, str] | None:

@@ -21,7 +21,7 @@ _OUTSIDE = {"producers", "subscribers", "people", "audit"}
 _MILLIS = 1000
 # Formats of others that a topic takes besides its own.
 _ALSO = dict.fromkeys(
-    ("raw.metrics", "raw.logs"),
+    ("raw.metrics", "raw.logs", "raw.spans"),
     "OTLP as the OpenTelemetry Collector's Kafka exporter writes it (otlp_proto or otlp_json) is accepted as well.",
 )
 

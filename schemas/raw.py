@@ -1,4 +1,4 @@
-"""Raw telemetry as producers publish it: metrics, logs and alerts in OpenTelemetry's vocabulary.
+"""Raw telemetry as producers publish it: metrics, logs, spans and alerts in OpenTelemetry's vocabulary.
 
 Written by applications, collectors and the adapters in `streams/sources`; read by the detect stage. One metric
 record carries one sample (`MetricSample`) or a block of many (`MetricBlock`); both are first class.
@@ -13,6 +13,8 @@ from pydantic import Field, StringConstraints, model_validator
 from schemas.envelope import Attributes, Model, Name, Record, TimeUnixNano
 
 InstrumentKind = Literal["gauge", "counter", "histogram"]
+SpanKind = Literal["internal", "server", "client", "producer", "consumer"]
+SpanStatus = Literal["unset", "ok", "error"]
 Severity = Literal["critical", "high", "medium", "low"]
 
 
@@ -75,6 +77,25 @@ class LogRecord(Record):
     event_name: Annotated[str, StringConstraints(max_length=256)] = Field(
         default="", description="e.g. deployment.finished"
     )
+    resource: Attributes
+    attributes: Attributes = Field(default_factory=dict)
+
+
+# OpenTelemetry's are 32 and 16 hex digits; other tracers have others, and all that matters is which are equal.
+_Id = Annotated[str, StringConstraints(min_length=1, max_length=64)]
+
+
+class Span(Record):
+    """One finished operation of a trace (OpenTelemetry trace data model)."""
+
+    trace_id: _Id
+    span_id: _Id
+    parent_span_id: Annotated[str, StringConstraints(max_length=64)] = Field(default="", description="none: a root")
+    name: Name = Field(description="the operation, of low cardinality, e.g. GET /orders/{id}")
+    kind: SpanKind = "internal"
+    status: SpanStatus = "unset"
+    time_unix_nano: TimeUnixNano = Field(description="when it ended")
+    duration_nano: Annotated[int, Field(ge=0, lt=2**63)]
     resource: Attributes
     attributes: Attributes = Field(default_factory=dict)
 

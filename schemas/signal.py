@@ -93,6 +93,18 @@ class Signal(Record):
         return self.time_unix_nano if self.release_unix_nano is None else self.release_unix_nano
 
 
+# Calls that one progress record tells of: names are long, and a record has to fit.
+MOST_CALLS = 256
+
+
+class Call(Model):
+    """A service was seen to call another."""
+
+    caller: Name
+    called: Name
+    time_unix_nano: TimeUnixNano = Field(description="its place in the order of signals")
+
+
 class Progress(Record):
     """A watermark: `source` has been read up to this event time, and everything it shows has been published.
 
@@ -106,6 +118,9 @@ class Progress(Record):
     idle: bool = Field(default=False, description="the source has nothing more for now; do not wait for it")
     abstaining: Annotated[int, Field(ge=0)] = Field(
         default=0, description="series of the source that are not judged yet: too little is known of them"
+    )
+    calls: Annotated[tuple[Call, ...], Field(max_length=MOST_CALLS)] = Field(
+        default=(), description="calls between services that its spans show: new ones, and again once an hour"
     )
     excuses: bool = Field(
         default=False,

@@ -19,7 +19,7 @@ from schemas.decision import Decision
 from schemas.incident import Incident
 from schemas.model import ModelVersion
 from schemas.outcome import Outcome
-from schemas.raw import Alert, LogRecord, MetricBlock, MetricSample
+from schemas.raw import Alert, LogRecord, MetricBlock, MetricSample, Span
 from schemas.signal import SignalRecord
 
 _MIB = 1024 * 1024
@@ -92,6 +92,19 @@ RAW_LOGS = Topic(
     purpose="Log records and structured events (deployment, process, connection, query).",
     key="entity: environment/service/instance",
     model=LogRecord,
+    writers="producers",
+    readers="detect",
+    partitions=RAW_PARTITIONS,
+    retention_seconds=_DAY,
+    timestamp_type="LogAppendTime",
+)
+RAW_SPANS = Topic(
+    name="raw.spans",
+    purpose="Finished spans of traces.",
+    # What called whom is read off a trace, so its spans have to meet; the Collector's exporter keys by trace with
+    # `partition_traces_by_id`.
+    key="trace id",
+    model=Span,
     writers="producers",
     readers="detect",
     partitions=RAW_PARTITIONS,
@@ -198,6 +211,7 @@ MODELS = Topic(
 CATALOGUE: tuple[Topic, ...] = (
     RAW_METRICS,
     RAW_LOGS,
+    RAW_SPANS,
     RAW_ALERTS,
     SIGNALS,
     INCIDENTS,

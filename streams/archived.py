@@ -26,6 +26,7 @@ from schemas.topics import (
     RAW_ALERTS,
     RAW_LOGS,
     RAW_METRICS,
+    RAW_SPANS,
     SIGNALS,
     Topic,
 )
@@ -44,7 +45,7 @@ _TELLING: tuple[tuple[Topic, frozenset[str]], ...] = (
 )
 _HELD_UNDER = ("record", "value")
 # Nearly all of an archive, and of no use to whoever reads what came of it.
-_TELEMETRY = frozenset({RAW_METRICS.name, RAW_LOGS.name})
+_TELEMETRY = frozenset({RAW_METRICS.name, RAW_LOGS.name, RAW_SPANS.name})
 
 
 def record_of(document: Mapping[str, Any]) -> Record | None:

@@ -1,4 +1,4 @@
-"""The detect stage: raw metrics, logs and alerts in, signals and watermarks out. The thinking is in the kernels."""
+"""The detect stage: raw telemetry in, signals and watermarks out. The thinking is in the kernels."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from detectors.bank import BankSettings, Thresholds
 from detectors.objectives import Objective
 from detectors.witnesses import WitnessSettings
 from schemas.envelope import NANOS
-from schemas.topics import RAW_ALERTS, RAW_LOGS, RAW_METRICS
+from schemas.topics import RAW_ALERTS, RAW_LOGS, RAW_METRICS, RAW_SPANS
 from streams.course import Course
 from streams.kernel.detect import STAGE, DetectRules
 from streams.kernel.detect_alerts import AlertDetect
 from streams.kernel.detect_logs import LogDetect
 from streams.kernel.detect_metrics import MetricDetect
+from streams.kernel.detect_spans import SpanDetect
 from streams.settings import ObjectiveSettings
 from streams.stage import Lane, Stage
 
@@ -38,6 +39,7 @@ def stage(course: Course, signal_partitions: int) -> Stage:
         (
             Lane("metrics", (RAW_METRICS,), partial(MetricDetect, rules)),
             Lane("logs", (RAW_LOGS,), partial(LogDetect, rules)),
+            Lane("spans", (RAW_SPANS,), partial(SpanDetect, rules)),
             Lane("alerts", (RAW_ALERTS,), partial(AlertDetect, rules)),
         ),
         PACE_SECONDS,
@@ -70,6 +72,11 @@ def rules_of(course: Course, signal_partitions: int) -> DetectRules:
         process_learning=int(settings.process_learning_seconds * NANOS),
         session_attributes=tuple(settings.session_attributes),
         session_idle=int(settings.session_idle_seconds * NANOS),
+        span_tick=int(settings.span_tick_seconds * NANOS),
+        span_wait=int(settings.span_wait_seconds * NANOS),
+        max_spans=settings.max_spans,
+        max_span_names=settings.max_span_names_per_service,
+        max_calls=settings.max_calls,
     )
 
 

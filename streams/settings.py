@@ -141,6 +141,16 @@ class DetectSettings(Group):
     """Attributes of log records that say what belongs together; of several the first that is present counts."""
     session_idle_seconds: Seconds = 60
     """A session of log lines has ended when it was silent for this long, and is judged then."""
+    span_tick_seconds: Seconds = 10.0
+    """Event time over which spans are counted and averaged: the fewer calls, the longer it takes to know."""
+    span_wait_seconds: Seconds = 6.0
+    """For so long a tick of spans waits for others of its traces; OpenTelemetry's SDKs export every five seconds."""
+    max_spans: Annotated[int, Field(ge=1)] = 50_000
+    """Spans per raw partition that may wait, at about 0.7 kB each; more are counted and reported, not used."""
+    max_span_names_per_service: Annotated[int, Field(ge=1)] = 200
+    """Operations of a service whose spans are kept apart; those of all others are counted together."""
+    max_calls: Annotated[int, Field(ge=1)] = 10_000
+    """Pairs of calling and called service per raw partition that spans may tell of; more are not told."""
     adapt_seconds: Seconds = 3600
     """A series that stays abnormal for this long has a new normal; that is no recovery, and is said so."""
     max_entities: Annotated[int, Field(ge=1)] = 20_000

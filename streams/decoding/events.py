@@ -1,7 +1,8 @@
-"""Batches of raw log records and alerts to lean rows.
+"""Batches of raw log records, spans and alerts to lean rows.
 
-Called by `streams.kernel.detect_logs` and `detect_alerts` with the lists of one `streams.batch.Batch`. As in
-`streams.decoding.metrics`, the quick parse takes a part of what `schemas.codec` takes, and the codec judges the rest.
+Called by `streams.kernel.detect_logs`, `detect_spans` and `detect_alerts` with the lists of one `streams.batch.Batch`.
+As in `streams.decoding.metrics`, the quick parse takes a part of what `schemas.codec` takes, and the codec judges the
+rest.
 Resources are few and repeated in every record, so they are looked up by their bytes and shared.
 """
 
@@ -17,7 +18,7 @@ import orjson
 from schemas import codec
 from schemas.envelope import AttributeValue, Entity, entity_of
 from schemas.errors import RecordError, Rejection
-from schemas.topics import RAW_ALERTS, RAW_LOGS, Topic
+from schemas.topics import RAW_ALERTS, RAW_LOGS, RAW_SPANS, Topic
 from streams.decoding.native import (
     UNUSABLE,
     Alert,
@@ -25,13 +26,18 @@ from streams.decoding.native import (
     Attributes,
     ExtendedAlert,
     ExtendedLog,
+    ExtendedSpan,
     Log,
     LogRow,
+    Span,
+    SpanRow,
     is_strict_json,
     parse_each,
 )
 from streams.decoding.otlp import unusable
 from streams.decoding.otlp_logs import read_rows
+from streams.decoding.otlp_rows import Rows
+from streams.decoding.otlp_spans import read_spans
 
 _NANOS_PER_MILLI = 1_000_000
 _NO_LIMIT = 2**63 - 1
@@ -41,7 +47,7 @@ _MAX_RESOURCES = 16_384
 
 _decode_attributes = msgspec.json.Decoder(Attributes).decode
 
-Row = TypeVar("Row", LogRow, AlertRow)
+Row = TypeVar("Row", LogRow, SpanRow, AlertRow)
 # A row as it is parsed has its resource as bytes, in a field that the row's own type does not show.
 Parse = Callable[[bytes], Any]
 
@@ -96,7 +102,7 @@ class _Origin(msgspec.Struct, gc=False):
 
 
 class EventDecoder(Generic[Row]):
-    """Decodes the batches of one partition of one topic. Made by `LogDecoder` and `alert_decoder`."""
+    """Decodes the batches of one partition of one topic. Made by `LogDecoder`, `SpanDecoder` and `alert_decoder`."""
 
     def __init__(self, topic: Topic, parse: Parse, parse_extended: Parse, *, future_limit_nanos: int) -> None:
         self._topic = topic
@@ -137,7 +143,13 @@ class EventDecoder(Generic[Row]):
         events.add(row, resource, origin.position)
 
     def _sort_out(self, events: Events[Row], origin: _Origin) -> None:
-        """Take one record that the quick parse did not: newer fields, or nothing that can be used."""
+        """Take one record that the quick parse did not: OTLP, newer fields, or nothing that can be used."""
+        value = origin.value or b""
+        fits = 0 < len(value) <= self._topic.max_message_bytes
+        found = self.read_otlp(value, origin) if fits else None
+        if found is not None:
+            self._add_all(events, origin, found)
+            return
         codec.check_envelope(self._topic, origin.key, origin.value)
         row = self._read_extended(origin.value or b"")
         if row is None:
@@ -145,6 +157,18 @@ class EventDecoder(Generic[Row]):
             record = codec.encode(codec.decode(self._topic, origin.key, origin.value))
             row = self._parse(orjson.dumps(orjson.loads(record)))
         self._add(events, origin, row)
+
+    def read_otlp(self, value: bytes, origin: _Origin) -> Rows[Any] | None:  # noqa: ARG002 - the subclasses need them
+        """Read the rows of one record of OTLP; None for what is none."""
+        return None
+
+    def _add_all(self, events: Events[Row], origin: _Origin, found: Rows[Any]) -> None:
+        for row, spelling, attributes in found.rows:
+            # A spelling of our own begins with a brace, so the two kinds cannot be mistaken.
+            resource = self._resources.get(b"\0" + spelling) or self._remember(b"\0" + spelling, attributes)
+            events.add(row, resource, origin.position)
+        if found.faults:
+            raise unusable(len(found.faults), found.faults[0])
 
     def _read_extended(self, value: bytes) -> Any:
         try:
@@ -175,19 +199,19 @@ class LogDecoder(EventDecoder[LogRow]):
         parse, parse_extended = msgspec.json.Decoder(Log).decode, msgspec.json.Decoder(ExtendedLog).decode
         super().__init__(RAW_LOGS, parse, parse_extended, future_limit_nanos=future_limit_nanos)
 
-    def _sort_out(self, events: Events[LogRow], origin: _Origin) -> None:
-        value = origin.value or b""
-        fits = 0 < len(value) <= RAW_LOGS.max_message_bytes
-        logs = read_rows(value, origin.broker_unix_nano, origin.not_after) if fits else None
-        if logs is None:
-            super()._sort_out(events, origin)
-            return
-        for row, spelling, attributes in logs.rows:
-            # A spelling of our own begins with a brace, so the two kinds cannot be mistaken.
-            resource = self._resources.get(b"\0" + spelling) or self._remember(b"\0" + spelling, attributes)
-            events.add(row, resource, origin.position)
-        if logs.faults:
-            raise unusable(len(logs.faults), logs.faults[0])
+    def read_otlp(self, value: bytes, origin: _Origin) -> Rows[LogRow] | None:
+        return read_rows(value, origin.broker_unix_nano, origin.not_after)
+
+
+class SpanDecoder(EventDecoder[SpanRow]):
+    """Decodes spans of our own format and of OTLP."""
+
+    def __init__(self, *, future_limit_nanos: int) -> None:
+        parse, parse_extended = msgspec.json.Decoder(Span).decode, msgspec.json.Decoder(ExtendedSpan).decode
+        super().__init__(RAW_SPANS, parse, parse_extended, future_limit_nanos=future_limit_nanos)
+
+    def read_otlp(self, value: bytes, origin: _Origin) -> Rows[SpanRow] | None:
+        return read_spans(value, origin.not_after)
 
 
 def alert_decoder(*, future_limit_nanos: int) -> EventDecoder[AlertRow]:

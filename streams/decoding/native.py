@@ -15,7 +15,7 @@ import msgspec
 import orjson
 from msgspec import Meta, Raw
 
-from schemas.raw import InstrumentKind, Severity
+from schemas.raw import InstrumentKind, Severity, SpanKind, SpanStatus
 
 # What msgspec raises about bytes it cannot use: malformed or another shape, not UTF-8, nested too deeply, None.
 UNUSABLE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, TypeError)
@@ -28,6 +28,7 @@ Time = Annotated[int, Meta(gt=0, le=2**63 - 1)]
 Int64 = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 Name = Annotated[str, Meta(min_length=1, max_length=1024)]
 Attributes = Annotated[dict[str, str | bool | Int64 | float], Meta(max_length=128)]
+Id = Annotated[str, Meta(min_length=1, max_length=64)]
 Unit = Annotated[str, Meta(max_length=64)]
 
 Row = TypeVar("Row")
@@ -106,6 +107,31 @@ class ExtendedLog(LogRow, gc=False, kw_only=True):
 
 class Log(ExtendedLog, gc=False, kw_only=True, forbid_unknown_fields=True):
     """A log record as it is read."""
+
+
+class SpanRow(msgspec.Struct, gc=False, kw_only=True):
+    """A finished span; its resource is kept beside it."""
+
+    trace_id: Id
+    span_id: Id
+    parent_span_id: Annotated[str, Meta(max_length=64)] = ""
+    name: Name
+    kind: SpanKind = "internal"
+    status: SpanStatus = "unset"
+    time_unix_nano: Time
+    duration_nano: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    attributes: Attributes = {}
+
+
+class ExtendedSpan(SpanRow, gc=False, kw_only=True):
+    """A span as it is read, with fields of a newer producer."""
+
+    resource: Raw
+    schema_version: Literal[1] = 1
+
+
+class Span(ExtendedSpan, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """A span as it is read."""
 
 
 class AlertRow(msgspec.Struct, gc=False, kw_only=True):

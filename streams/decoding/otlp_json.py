@@ -175,9 +175,40 @@ class Logs(_Message):
     resource: Raw | msgspec.UnsetType = msgspec.UNSET
 
 
+class _Status(_Message):
+    code: int | str = 0
+
+
+class _Span(_Message):
+    trace_id: str = ""
+    span_id: str = ""
+    parent_span_id: str = ""
+    name: str = ""
+    kind: int | str = 0
+    start_time_unix_nano: _Int = 0
+    end_time_unix_nano: _Int = 0
+    status: _Status = msgspec.field(default_factory=_Status)
+    attributes: Raw = _NO_ATTRIBUTES
+
+
+class _ScopeSpans(_Message):
+    spans: list[_Span] = []
+
+
+class _ResourceSpans(_Message):
+    resource: _Owner = msgspec.field(default_factory=_Owner)
+    scope_spans: list[_ScopeSpans] = []
+
+
+class Traces(_Message):
+    resource_spans: list[_ResourceSpans]
+    resource: Raw | msgspec.UnsetType = msgspec.UNSET
+
+
 _METRIC_KINDS = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 decode_metrics = msgspec.json.Decoder(Metrics).decode
 decode_logs = msgspec.json.Decoder(Logs).decode
+decode_traces = msgspec.json.Decoder(Traces).decode
 _decode_attributes = msgspec.json.Decoder(list[_KeyValue]).decode
 
 
@@ -199,11 +230,14 @@ class JsonWire:
     def spelling(self, owner: _Owner | _Point) -> bytes:
         return bytes(owner.attributes)
 
-    def attributes(self, owner: _Owner | _Point | _Log) -> dict[str, AttributeValue]:
+    def attributes(self, owner: _Owner | _Point | _Log | _Span) -> dict[str, AttributeValue]:
         return scalars((pair.key, _json_value(pair.value)) for pair in _decode_attributes(owner.attributes))
 
     def text(self, body: _Any | None) -> str:
         return text_of(_json_value(body))
+
+    def identity(self, given: str) -> str:
+        return given.lower()  # hexadecimal, of either case
 
 
 def _json_value(value: _Any | None) -> Any:

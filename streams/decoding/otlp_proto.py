@@ -19,6 +19,7 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 from opentelemetry.proto.logs.v1 import logs_pb2
 from opentelemetry.proto.metrics.v1 import metrics_pb2
 from opentelemetry.proto.resource.v1 import resource_pb2
+from opentelemetry.proto.trace.v1 import trace_pb2
 
 from schemas.envelope import AttributeValue
 from streams.decoding.otlp_json import scalars, text_of
@@ -27,7 +28,7 @@ from streams.decoding.otlp_json import scalars, text_of
 def _pool() -> DescriptorPool:
     """Return the OTLP messages with their attributes as bytes, apart from protobuf's own pool."""
     pool = DescriptorPool()
-    for module in (common_pb2, resource_pb2, metrics_pb2, logs_pb2):
+    for module in (common_pb2, resource_pb2, metrics_pb2, logs_pb2, trace_pb2):
         file = FileDescriptorProto()
         module.DESCRIPTOR.CopyToProto(file)
         fields = [field for message in file.message_type for field in message.field]
@@ -42,6 +43,8 @@ def _pool() -> DescriptorPool:
 _POOL = _pool()
 MetricsData: Any = GetMessageClass(_POOL.FindMessageTypeByName("opentelemetry.proto.metrics.v1.MetricsData"))
 LogsData: Any = GetMessageClass(_POOL.FindMessageTypeByName("opentelemetry.proto.logs.v1.LogsData"))
+
+TracesData: Any = GetMessageClass(_POOL.FindMessageTypeByName("opentelemetry.proto.trace.v1.TracesData"))
 
 
 class ProtoWire:
@@ -69,6 +72,9 @@ class ProtoWire:
 
     def text(self, body: Any) -> str:
         return text_of(_value(body))
+
+    def identity(self, given: bytes) -> str:
+        return given.hex()
 
 
 def _value(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """The two spellings of OTLP, protobuf and JSON, behind one way of reading them; and telling them from JSON of our own.
 
-Used by `streams.decoding.otlp` and `streams.decoding.otlp_logs`, which walk messages without knowing how they were
+Used by `streams.decoding.otlp`, `otlp_logs` and `otlp_spans`, which walk messages without knowing how they were
 spelt: messages of both have the same attribute names, and a `Wire` reads the leaves in which they differ.
 """
 
@@ -17,8 +17,8 @@ from schemas import codec
 from schemas.envelope import AttributeValue
 from schemas.errors import RecordError, Rejection
 from streams.decoding.native import UNUSABLE
-from streams.decoding.otlp_json import JsonWire, Logs, Metrics, decode_logs, decode_metrics
-from streams.decoding.otlp_proto import LogsData, MetricsData, ProtoWire
+from streams.decoding.otlp_json import JsonWire, Logs, Metrics, Traces, decode_logs, decode_metrics, decode_traces
+from streams.decoding.otlp_proto import LogsData, MetricsData, ProtoWire, TracesData
 
 
 class Wire(Protocol):
@@ -41,6 +41,9 @@ class Wire(Protocol):
 
     def text(self, body: Any) -> str:
         """Return a log body as text."""
+
+    def identity(self, given: Any) -> str:
+        """Return the id of a trace or span in hexadecimal digits."""
 
 
 JSON: Wire = JsonWire()
@@ -71,11 +74,23 @@ def read_logs(value: bytes) -> tuple[Wire, Any] | None:
     return _read_json(decode_logs, value) if b'"resourceLogs"' in value else None
 
 
+def read_traces(value: bytes) -> tuple[Wire, Any] | None:
+    """Return OTLP traces and how to read their leaves; None for what is not OTLP.
+
+    Raises:
+        RecordError: it is OTLP, and wrong.
+
+    """
+    if _may_be_proto(value):
+        return _read_proto(TracesData, value)
+    return _read_json(decode_traces, value) if b'"resourceSpans"' in value else None
+
+
 def _may_be_proto(value: bytes) -> bool:
     """Tell protobuf by its first byte.
 
-    MetricsData and LogsData have one field, whose tag is 0x0A. JSON begins with a brace; but it may begin with a line
-    break, which is 0x0A too, and is then told by being JSON.
+    MetricsData, LogsData and TracesData have one field, whose tag is 0x0A. JSON begins with a brace; but it may begin
+    with a line break, which is 0x0A too, and is then told by being JSON.
     """
     if value[:1] != b"\n":
         return False
@@ -95,7 +110,7 @@ def _read_proto(message: Any, value: bytes) -> tuple[Wire, Any] | None:
         return None
 
 
-def _read_json(decode: Callable[[bytes], Metrics | Logs], value: bytes) -> tuple[Wire, Any] | None:
+def _read_json(decode: Callable[[bytes], Metrics | Logs | Traces], value: bytes) -> tuple[Wire, Any] | None:
     try:
         message = decode(value)
     except msgspec.ValidationError as error:

@@ -60,6 +60,11 @@ class DetectRules:
     process_learning: int = 86_400 * 1_000_000_000
     session_attributes: tuple[str, ...] = ("session.id",)
     session_idle: int = 60 * 1_000_000_000
+    span_tick: int = 10 * 1_000_000_000
+    span_wait: int = 6 * 1_000_000_000
+    max_spans: int = 50_000
+    max_span_names: int = 200
+    max_calls: int = 10_000
 
 
 class _Saved(msgspec.Struct):
@@ -149,9 +154,19 @@ class SeriesDetect:
         self._last_offset = records.offsets[-1]
         return [*self._report_overflow(), *self._sweep(), *self.progress()]
 
+    @property
+    def newest(self) -> int:
+        """The newest event time that was read; 0 before the first record."""
+        return self.bank.high
+
+    @property
+    def reached(self) -> int:
+        """Event time up to which everything has been told; 0 before the first record."""
+        return self.bank.watermark
+
     def progress(self, *, idle: bool = False) -> list[Output]:
         """Tell every partition of the signals topic how far this source has been read."""
-        reached = self.bank.watermark
+        reached = self.reached
         if reached <= 0 or (reached <= self._promised and not idle):
             return []
         self._promised = max(reached, self._promised)
@@ -173,13 +188,16 @@ class SeriesDetect:
         refused, self._refused = self.table.overflow - self._refused, self.table.overflow
         full = len(self.table) >= self.rules.max_series
         if refused and not self._overflowing_since:
-            self._overflowing_since = self.bank.high
-            return [self._overflow("firing", refused, f"{len(self.table)} series are all there is room for")]
+            self._overflowing_since = self.newest
+            return [self._overflow("firing", refused, self.overflow_reason())]
         if self._overflowing_since and not refused and not full:
             found = [self._overflow("cleared", 0, f"{len(self.table)} of {self.rules.max_series} series")]
             self._overflowing_since = 0
             return found
         return []
+
+    def overflow_reason(self) -> str:
+        return f"{len(self.table)} series are all there is room for"
 
     def _overflow(self, state: str, refused: int, reason: str) -> Output:
         subject = f"{OVERFLOW}/{self.source}"
@@ -191,7 +209,7 @@ class SeriesDetect:
                 entity=Entity(service="reflexarc", instance=self.source),
                 subject=subject,
                 name=OVERFLOW,
-                time_unix_nano=self.bank.high,
+                time_unix_nano=self.newest,
                 onset_unix_nano=self._overflowing_since,
                 observed=float(refused),
                 expected=0.0,
@@ -206,7 +224,7 @@ class SeriesDetect:
     def _sweep(self) -> list[Output]:
         """Forget series without samples for `series_ttl`."""
         tick_nanos = self.rules.bank.tick_nanos
-        now = self.bank.watermark
+        now = self.reached
         if now - self._swept < self.rules.series_ttl // SWEEPS_PER_TTL:
             return []
         self._swept = now

@@ -19,7 +19,7 @@ from schemas.codec import decode
 from schemas.envelope import Model
 from schemas.errors import ConfigurationError, RecordError
 from schemas.line import Line
-from schemas.topics import BY_NAME, RAW_ALERTS, RAW_LOGS, RAW_METRICS
+from schemas.topics import BY_NAME, RAW_ALERTS, RAW_LOGS, RAW_METRICS, RAW_SPANS
 from streams.batch import Batch
 from streams.replay.json_lines import JsonLines, Sink, read_json_lines
 from streams.replay.kafka_log import KafkaLog
@@ -30,7 +30,7 @@ from streams.tail import Seen
 MANIFEST = "archive.json"
 
 # What is detected in; the rest is what came of it, or was said about it.
-RAW = frozenset({RAW_METRICS.name, RAW_LOGS.name, RAW_ALERTS.name})
+RAW = frozenset({RAW_METRICS.name, RAW_LOGS.name, RAW_SPANS.name, RAW_ALERTS.name})
 
 # The suffix of its files says in which format an archive is.
 Format = Literal["jsonl", "parquet"]

@@ -14,7 +14,7 @@ from actions.forensics import Package
 from actions.records import Records
 from schemas.codec import encode
 from schemas.envelope import Entity
-from schemas.topics import DECISIONS, INCIDENTS, RAW_ALERTS, RAW_LOGS, RAW_METRICS, SIGNALS
+from schemas.topics import DECISIONS, INCIDENTS, RAW_ALERTS, RAW_LOGS, RAW_METRICS, RAW_SPANS, SIGNALS
 from streams.embedded import EmbeddedBroker
 from tests.actions.builders import LATENCY, decision, incident, progress, signal
 from tests.actions.target import DeploymentTarget
@@ -37,7 +37,7 @@ def package(folder: Path) -> Package:
     return Package(folder, 1024 * 1024, time_ns)
 
 
-RAW = (RAW_METRICS, RAW_LOGS, RAW_ALERTS)
+RAW = (RAW_METRICS, RAW_LOGS, RAW_SPANS, RAW_ALERTS)
 
 
 def lines(held: Package, name: str) -> list[Any]:
@@ -74,7 +74,7 @@ async def test_what_is_not_on_its_topic_is_noted(world: World, tmp_path: Path) -
     (command,) = decision(incident(updated_unix_nano=time_ns())).actions
     found = package(tmp_path / "package")
     await records(world).collect(command, found)
-    assert [item["complete"] for item in found.files] == [False] * 6
+    assert [item["complete"] for item in found.files] == [False] * 7
     assert all("nothing of it on" in item["problem"] for item in found.files)
 
 

@@ -32,6 +32,7 @@ from schemas.topics import (
     RAW_ALERTS,
     RAW_LOGS,
     RAW_METRICS,
+    RAW_SPANS,
     SIGNALS,
     Topic,
 )
@@ -43,12 +44,17 @@ from streams.stages import STAGES
 from streams.tail import Tail
 from streams.worker import serve
 from tests.parts import Broker
-from tests.streams.arc import alert, log, metric
+from tests.streams.arc import alert, log, metric, span
 
 PATIENCE_SECONDS = 60.0
 TEN_MEGABYTES = 10_000_000
-RAW = (RAW_METRICS, RAW_LOGS, RAW_ALERTS)
-GOOD: dict[str, Record] = {RAW_METRICS.name: metric(1, 1.0), RAW_LOGS.name: log(1), RAW_ALERTS.name: alert(1)}
+RAW = (RAW_METRICS, RAW_LOGS, RAW_SPANS, RAW_ALERTS)
+GOOD: dict[str, Record] = {
+    RAW_METRICS.name: metric(1, 1.0),
+    RAW_LOGS.name: log(1),
+    RAW_SPANS.name: span(1, 0.1, "checkout"),
+    RAW_ALERTS.name: alert(1),
+}
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from schemas.errors import Rejection
 from schemas.incident import Classification, Incident, Neighbour, RootCause, RuleHit, incident_id
 from schemas.model import DataRange, ModelVersion
 from schemas.outcome import Outcome, Result, Timing, outcome_id
-from schemas.raw import Alert, LogRecord, MetricBlock, MetricSample, Series
+from schemas.raw import Alert, LogRecord, MetricBlock, MetricSample, Series, Span
 from schemas.signal import Origin, Progress, Signal, signal_id
 
 NOW = 1_700_000_000_000_000_000
@@ -138,6 +138,17 @@ RECORDS: dict[str, list[Record]] = {
         ),
     ],
     "raw.logs": [LogRecord(time_unix_nano=NOW, body="boom", severity_number=17, resource=RESOURCE)],
+    "raw.spans": [
+        Span(
+            trace_id="0af7651916cd43dd8448eb211c80319c",
+            span_id="b7ad6b7169203331",
+            name="GET /orders/{id}",
+            kind="server",
+            time_unix_nano=NOW,
+            duration_nano=12_000_000,
+            resource=RESOURCE,
+        )
+    ],
     "raw.alerts": [
         Alert(
             source="alertmanager",

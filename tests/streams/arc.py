@@ -8,7 +8,7 @@ from typing import Any
 
 from schemas.codec import encode
 from schemas.envelope import NANOS, Record
-from schemas.raw import Alert, LogRecord, MetricSample
+from schemas.raw import Alert, LogRecord, MetricSample, Span, SpanKind
 from schemas.signal import Progress, Signal
 from schemas.topics import Topic
 from streams.batch import Batch
@@ -44,6 +44,44 @@ def log(
         resource={**RESOURCE, "service.name": service},
         attributes={"deployment.id": deployment} if deployment else {},
     )
+
+
+def span(
+    seconds: float,
+    duration: float,
+    service: str,
+    kind: SpanKind = "server",
+    *,
+    trace: str = "t",
+    own: str = "s",
+    parent: str = "",
+    name: str = "GET /",
+    failed: bool = False,
+    **attributes: str,
+) -> Span:
+    """A span of a service that ended then."""
+    return Span(
+        trace_id=trace,
+        span_id=own,
+        parent_span_id=parent,
+        name=name,
+        kind=kind,
+        status="error" if failed else "unset",
+        time_unix_nano=at(seconds),
+        duration_nano=int(duration * NANOS),
+        resource={**RESOURCE, "service.name": service, "service.instance.id": f"{service}-1"},
+        attributes={key.replace("_", "."): value for key, value in attributes.items()},
+    )
+
+
+def trace(seconds: float, took: float, *, number: int, failed: bool = False) -> list[Span]:
+    """The shop asks the cart, which takes so long; what is between takes 20 ms, what is before and behind 30."""
+    of = f"t{number}"
+    return [
+        span(seconds - 0.02, took, "cart", trace=of, own="c", parent="b", name="cart", failed=failed),
+        span(seconds - 0.01, took + 0.02, "shop", "client", trace=of, own="b", parent="a", name="ask"),
+        span(seconds, took + 0.05, "shop", trace=of, own="a", name="shop"),
+    ]
 
 
 def alert(seconds: float, status: Any = "firing", fingerprint: str = "f1") -> Alert:

@@ -9,8 +9,9 @@ from google.protobuf import json_format
 from google.protobuf.message import Message
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, LogsData
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, TracesData
 
-from streams.decode import Events, LogDecoder, LogRow
+from streams.decode import Events, LogDecoder, LogRow, SpanDecoder, SpanRow
 
 NOW = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000
@@ -41,3 +42,15 @@ def logs(*records: LogRecord, service: str = "checkout") -> LogsData:
 
 def read_logs(value: bytes, now: int = 0, limit: int = 60 * SECOND) -> Events[LogRow]:
     return LogDecoder(future_limit_nanos=limit).decode([None], [value], [now // 1_000_000])
+
+
+def spans(*records: Span, service: str = "checkout") -> TracesData:
+    data = TracesData()
+    of_resource = data.resource_spans.add()
+    of_resource.resource.attributes.append(attribute("service.name", string_value=service))
+    of_resource.scope_spans.add().spans.extend(records)
+    return data
+
+
+def read_spans(value: bytes, now: int = 0, limit: int = 60 * SECOND) -> Events[SpanRow]:
+    return SpanDecoder(future_limit_nanos=limit).decode([None], [value], [now // 1_000_000])

@@ -1,4 +1,4 @@
-"""Logs and alerts in batches: the codec's verdicts, shared resources, the clock."""
+"""Logs, spans and alerts in batches: the codec's verdicts, shared resources, the clock."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from schemas.codec import decode
 from schemas.envelope import entity_of
 from schemas.errors import RecordError, Rejection
-from schemas.topics import RAW_ALERTS, RAW_LOGS, Topic
-from streams.decode import EventDecoder, LogDecoder, alert_decoder
+from schemas.topics import RAW_ALERTS, RAW_LOGS, RAW_SPANS, Topic
+from streams.decode import EventDecoder, LogDecoder, SpanDecoder, alert_decoder
 
 from .hostile import ANYTHING, ATTRIBUTES, RESOURCES, TIMES, Record, batches
 
@@ -27,6 +27,24 @@ LOGS = st.fixed_dictionaries(
         "event_name": st.sampled_from(["", "deployment.finished"]),
         "attributes": ATTRIBUTES,
         "schema_version": st.just(1),
+        "added_by_a_newer_producer": ANYTHING,
+    },
+)
+IDS = st.sampled_from(["0af7651916cd43dd8448eb211c80319c", "1", "x" * 64])
+SPANS = st.fixed_dictionaries(
+    {
+        "trace_id": IDS,
+        "span_id": IDS,
+        "name": st.sampled_from(["GET /", "é😀"]),
+        "time_unix_nano": TIMES,
+        "duration_nano": st.sampled_from([0, 1, 2**63 - 1]),
+        "resource": RESOURCES,
+    },
+    optional={
+        "parent_span_id": IDS | st.just(""),
+        "kind": st.sampled_from(["internal", "server", "client", "producer", "consumer"]),
+        "status": st.sampled_from(["unset", "ok", "error"]),
+        "attributes": ATTRIBUTES,
         "added_by_a_newer_producer": ANYTHING,
     },
 )
@@ -48,6 +66,10 @@ ALERTS = st.fixed_dictionaries(
     },
 )
 LOG_FIELDS = ("time_unix_nano", "severity_number", "body", "event_name", "attributes")
+SPAN_FIELDS = (
+    *("trace_id", "span_id", "parent_span_id", "name", "kind", "status", "time_unix_nano", "duration_nano"),
+    "attributes",
+)
 ALERT_FIELDS = ("source", "fingerprint", "status", "name", "severity", "time_unix_nano", "summary", "labels")
 
 
@@ -92,6 +114,20 @@ def test_logs_of_any_kind(batch: list[Record]) -> None:
     decoder = LogDecoder(future_limit_nanos=0)
     agree(decoder, RAW_LOGS, LOG_FIELDS, batch)
     agree(decoder, RAW_LOGS, LOG_FIELDS, batch)  # now every resource is known
+
+
+SPAN = b'{"trace_id":"t","span_id":"s","name":"n","time_unix_nano":9,"duration_nano":3,"resource":{"service.name":"a"}}'
+
+
+@settings(max_examples=100, deadline=None)
+@given(batches(SPANS))
+@example([(KEY, SPAN), (KEY, SPAN[:-1] + b',"duration_nano":-1}'), (KEY, SPAN)])
+@example([(KEY, SPAN), (KEY, SPAN[:-1] + b',"duration_nano":9223372036854775808}')])
+@example([(KEY, SPAN), (KEY, SPAN[:-1] + b',"trace_id":"' + b"x" * 65 + b'"}')])
+def test_spans_of_any_kind(batch: list[Record]) -> None:
+    decoder = SpanDecoder(future_limit_nanos=0)
+    agree(decoder, RAW_SPANS, SPAN_FIELDS, batch)
+    agree(decoder, RAW_SPANS, SPAN_FIELDS, batch)
 
 
 @settings(max_examples=100, deadline=None)

@@ -12,22 +12,26 @@ from detectors.bank import BankSettings
 from schemas.envelope import NANOS, Record
 from schemas.errors import Rejection
 from schemas.signal import Signal
-from schemas.topics import DEAD_LETTERS, RAW_ALERTS, RAW_LOGS, RAW_METRICS, Topic
+from schemas.topics import DEAD_LETTERS, RAW_ALERTS, RAW_LOGS, RAW_METRICS, RAW_SPANS, Topic
 from streams.kernel.base import Emit, Kernel, Output
 from streams.kernel.detect import OVERFLOW, DetectRules
 from streams.kernel.detect_alerts import AlertDetect
 from streams.kernel.detect_logs import LogDetect
 from streams.kernel.detect_metrics import MetricDetect
 from streams.kernel.detect_silence import NAME as SILENCE
+from streams.kernel.detect_spans import SpanDetect
 from streams.kernel.log_rows import ERROR_COUNT, RECORD_COUNT, TEMPLATE
-from tests.streams.arc import alert, at, batch, cut, log, metric, progresses, signals
+from tests.streams.arc import alert, at, batch, cut, log, metric, progresses, signals, trace
 
-RULES = DetectRules(signal_partitions=2, bank=BankSettings(lateness_nanos=NANOS // 2))
+RULES = DetectRules(
+    signal_partitions=2, bank=BankSettings(lateness_nanos=NANOS // 2), span_tick=NANOS, span_wait=2 * NANOS
+)
 Make = Callable[[bytes | None], Kernel]
 
 KERNELS: list[tuple[Topic, Make]] = [
     (RAW_METRICS, lambda state: MetricDetect(RULES, 3, state)),
     (RAW_LOGS, lambda state: LogDetect(RULES, 3, state)),
+    (RAW_SPANS, lambda state: SpanDetect(RULES, 3, state)),
     (RAW_ALERTS, lambda state: AlertDetect(RULES, 3, state)),
 ]
 
@@ -58,9 +62,21 @@ def alerts(seed: int = 0) -> list[Record]:
     return [alert(float(t), str(rng.choice(["firing", "resolved"])), f"f{rng.integers(3)}") for t in range(1, 40)]
 
 
+def traces(seed: int = 0) -> list[Record]:
+    """Traces of which the cart is slow for ten seconds; spans a little out of order."""
+    rng = np.random.default_rng(seed)
+    spans = [
+        (one, float(t + rng.uniform(-0.3, 0.3)))
+        for number, t in enumerate(np.sort(rng.uniform(1, 80, 80)).tolist())
+        for one in trace(t, float(rng.normal(0.1, 0.005) + 0.5 * (60 < t < 70)), number=number)
+    ]
+    return [one for one, _ in sorted(spans, key=lambda entry: entry[1])]
+
+
 TELEMETRY: dict[str, Callable[[int], list[Record]]] = {
     RAW_METRICS.name: calm_then_faulty,
     RAW_LOGS.name: logs_with_errors,
+    RAW_SPANS.name: traces,
     RAW_ALERTS.name: alerts,
 }
 CUTS = st.lists(st.integers(1, 158), max_size=10, unique=True)
