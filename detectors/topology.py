@@ -3,25 +3,28 @@
 A fault moves against the calls: what calls a broken service is slow or fails, too, seldom the other way round. Used by
 `streams.kernel.correlate` to join the incidents of one cause, and to rank causes by their distance.
 
-Calls are told by the people who run the services (a YAML file, `parse`), or learnt from telemetry that names its peer
-(`peer.service` of OpenTelemetry's semantic conventions).
+Calls are told by the people who run the services (a YAML file, `parse`), or learnt: from traces, and from telemetry
+that names its peer (`peer.service` of OpenTelemetry's semantic conventions). What people told goes before that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain, repeat
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from schemas.codec import describe
-from schemas.envelope import AttributeValue
+from schemas.envelope import NANOS, AttributeValue
 from schemas.errors import ConfigurationError
 
 # A fault that has crossed more calls than this is seldom one any more; it also bounds what is looked at for a signal.
 MAX_HOPS = 4
 # Calls learnt from telemetry, which is hostile: more are not.
 MAX_LEARNT = 10_000
+# A call that was not seen for so long is none any more: what runs once a week still is.
+KEPT_NANOS = 8 * 86_400 * NANOS
 # Of what a service depends on, as many of the nearest are told with its incidents.
 MAX_UPSTREAM = 64
 
@@ -40,25 +43,45 @@ Calls = Mapping[str, Iterable[str]]
 class Topology:
     """A directed graph of services."""
 
-    def __init__(self, told: Calls | None = None, learnt: Iterable[tuple[str, str]] = ()) -> None:
-        """Begin with what people told, and with what was `learnt` before as pairs of caller and called."""
-        self.learnt: dict[tuple[str, str], None] = {}  # in the order in which they were learnt
+    def __init__(
+        self, told: Calls | None = None, learnt: Iterable[tuple[str, str]] = (), at: Iterable[int] = ()
+    ) -> None:
+        """Begin with what people told, and with what was `learnt` before.
+
+        Args:
+            told: services that each service calls.
+            learnt: pairs of caller and called.
+            at: event time at which each of them was last seen.
+
+        """
+        self.learnt: dict[tuple[str, str], int] = {}  # in the order in which they were learnt; when last seen
+        self._told = frozenset((caller, one) for caller, called in (told or {}).items() for one in called)
         self._called: dict[str, set[str]] = {}
         self._callers: dict[str, set[str]] = {}
         self._reach: dict[str, Mapping[str, int]] = {}
         self._upstream: dict[str, tuple[str, ...]] = {}
-        for caller, called in (told or {}).items():
-            for one in called:
-                self._add(caller, one)
-        for caller, one in learnt:
-            self.learn(caller, one)
+        for call in sorted(self._told):
+            self._add(*call)
+        for (caller, one), time in zip(learnt, chain(at, repeat(0)), strict=False):
+            self.learn(caller, one, time)
 
-    def learn(self, caller: str, called: str) -> None:
-        """Note a call that telemetry tells of."""
-        if called in self._called.get(caller, ()) or caller == called or len(self.learnt) >= MAX_LEARNT:
-            return
-        self.learnt[caller, called] = None
-        self._add(caller, called)
+    def learn(self, caller: str, called: str, at: int = 0) -> None:
+        """Note a call that telemetry tells of at this event time, unless people told of it, or of its opposite."""
+        call = (caller, called)
+        if call in self.learnt:
+            self.learnt[call] = max(at, self.learnt[call])
+        elif not (caller == called or call in self._told or (called, caller) in self._told or self._is_full):
+            self.learnt[call] = at
+            self._add(*call)
+
+    def forget(self, before: int) -> None:
+        """Forget the calls that were learnt and not seen since."""
+        for caller, called in [call for call, seen in self.learnt.items() if seen < before]:
+            del self.learnt[caller, called]
+            _drop(self._called, caller, called)
+            _drop(self._callers, called, caller)
+            self._reach.clear()
+            self._upstream.clear()
 
     def reach(self, service: str) -> Mapping[str, int]:
         """Return what a service depends on, each with the number of calls between, at most `MAX_HOPS`.
@@ -102,6 +125,10 @@ class Topology:
             known = self._upstream[service] = tuple(one for _, one in below[:MAX_UPSTREAM])
         return known
 
+    @property
+    def _is_full(self) -> bool:
+        return len(self.learnt) >= MAX_LEARNT
+
     def _add(self, caller: str, called: str) -> None:
         self._called.setdefault(caller, set()).add(called)
         self._callers.setdefault(called, set()).add(caller)
@@ -133,6 +160,12 @@ def called_by(service: str, attributes: Mapping[str, AttributeValue]) -> tuple[s
         return None
     asked = isinstance(kind, str) and kind.lower().removeprefix("span_kind_") in _ASKED
     return (peer, service) if asked else (service, peer)
+
+
+def _drop(edges: dict[str, set[str]], one: str, other: str) -> None:
+    edges[one].discard(other)
+    if not edges[one]:
+        del edges[one]
 
 
 def _walk(start: str, edges: Mapping[str, set[str]], hops: int = MAX_HOPS) -> Mapping[str, int]:

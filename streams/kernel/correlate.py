@@ -21,7 +21,7 @@ depend on how the sources interleaved. The rules, of which `streams.kernel.group
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from heapq import heapify, heappop, heappush
 from operator import itemgetter
 
@@ -29,10 +29,10 @@ from pydantic import Field
 
 from detectors.coincidence import WINDOW, Coincided, Coincidences
 from detectors.inhibition import Inhibitions
-from detectors.topology import Calls, Topology, called_by
+from detectors.topology import KEPT_NANOS, Calls, Topology, called_by
 from schemas.envelope import NANOS, Model
 from schemas.incident import Incident
-from schemas.signal import Progress, Signal
+from schemas.signal import Call, Progress, Signal
 from streams.kernel.grouping import (
     CorrelateRules,
     Scope,
@@ -63,6 +63,7 @@ from streams.kernel.watermark import EventTimeBuffer, Watermarks
 REPEAT_HORIZON_NANOS = 3600 * NANOS
 # Looking for those to forget costs a look at each: often enough is once in a while.
 SWEEPS_PER_HORIZON = 16
+DAY_NANOS = 86_400 * NANOS
 # An effect may be seen so much sooner than its cause: detectors need more or less evidence.
 SOONER_NANOS = 60 * NANOS
 
@@ -82,6 +83,8 @@ class CorrelatorState(Model):
     released: int
     late: int
     calls: tuple[tuple[str, str], ...] = ()
+    calls_seen: tuple[int, ...] = ()
+    calls_waiting: tuple[Call, ...] = ()
     coincidences: dict[str, Coincided] = Field(default_factory=dict)
 
 
@@ -97,13 +100,14 @@ class Correlator:
         """Begin where `state` ended; `calls` is which services each service is known to call."""
         self._rules_at: RulesAt = rules if callable(rules) else lambda _: rules
         self.rules = self._rules_at(0)
-        self._topology = Topology(calls, state.calls if state else ())
+        self._topology = Topology(calls, state.calls, state.calls_seen) if state else Topology(calls)
         self._coincidences = Coincidences(state.coincidences if state else None)
         self.late = state.late if state else 0
         self._scopes: dict[str, Scope] = dict(state.scopes) if state else {}
         self._taken: dict[str, int] = dict(state.taken) if state else {}
         self._released = state.released if state else 0
         self._swept = 0
+        self._forgotten = 0  # day until which calls were looked through
         self._watermarks = Watermarks(state.reached, set(state.idle)) if state else Watermarks()
         firing = {subject: signal for scope in self._scopes.values() for subject, signal in scope.active.items()}
         self._inhibitions = Inhibitions(self.rules.inhibit, firing.values())
@@ -115,6 +119,8 @@ class Correlator:
         self._waiting: EventTimeBuffer[Signal] = EventTimeBuffer()
         for signal in state.waiting if state else ():
             self._waiting.add(signal.place_unix_nano, signal.id, signal)
+        self._calls: EventTimeBuffer[Call] = EventTimeBuffer()
+        self._await_calls(state.calls_waiting if state else ())
 
     @property
     def holding(self) -> int:
@@ -132,12 +138,15 @@ class Correlator:
             released=self._released,
             late=self.late,
             calls=tuple(self._topology.learnt),
+            calls_seen=tuple(self._topology.learnt.values()),
+            calls_waiting=tuple(self._calls.items()),
             coincidences=self._coincidences.state,
         )
 
     def take(self, record: Signal | Progress) -> list[Incident]:
         """Take one record; returns the incident revisions it leads to, in event-time order."""
         if isinstance(record, Progress):
+            self._await_calls(record.calls)
             self._watermarks.observe(record.source, record.time_unix_nano, idle=record.idle)
             return self._release()
         if record.id in self._taken:
@@ -178,6 +187,7 @@ class Correlator:
         while True:
             signal_at = self._waiting.next_time()
             timer_at, scope = self._next_timer()
+            self._learn_calls(min(until, signal_at or until, timer_at or until))
             if signal_at is not None and signal_at <= until and (timer_at is None or signal_at <= timer_at):
                 revisions += self._apply(self._waiting.pop(), signal_at)
             elif timer_at is not None and timer_at <= until:
@@ -188,6 +198,22 @@ class Correlator:
         self._released = max(self._released, until)
         self._forget_taken()
         return revisions
+
+    def _await_calls(self, calls: Iterable[Call]) -> None:
+        """Have calls wait for the watermark, as signals do."""
+        for call in calls:
+            self._calls.add(call.time_unix_nano, f"{call.caller}\0{call.called}", call)
+
+    def _learn_calls(self, until: int) -> None:
+        """Learn which calls were seen until this event time, and forget those that were not seen for long."""
+        while (at := self._calls.next_time()) is not None and at <= until:
+            call = self._calls.pop()
+            self._topology.learn(call.caller, call.called, at)
+        # By the day of what is played, not when there happens to be time for it.
+        day = until // DAY_NANOS
+        if day > self._forgotten:
+            self._forgotten = day
+            self._topology.forget(day * DAY_NANOS - KEPT_NANOS)
 
     def _next_timer(self) -> tuple[int | None, str]:
         """Find the earliest timer that still stands; timers moved or dropped since they were set are skipped."""
@@ -211,7 +237,7 @@ class Correlator:
         own = signal.entity.scope
         call = called_by(signal.entity.service, signal.attributes)
         if call is not None:
-            self._topology.learn(*call)
+            self._topology.learn(*call, now)
         if signal.kind == "change":
             return self._change(signal, own, now)
         if signal.state == "noted":

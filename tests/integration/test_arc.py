@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from random import Random
 from typing import Any
 
 import pytest
@@ -44,7 +45,7 @@ from streams.stages import STAGES
 from streams.tail import Tail
 from streams.worker import serve
 from tests.parts import Broker
-from tests.streams.arc import alert, log, metric, span
+from tests.streams.arc import alert, log, metric, span, trace
 
 PATIENCE_SECONDS = 60.0
 TEN_MEGABYTES = 10_000_000
@@ -244,3 +245,18 @@ async def test_a_worker_that_takes_over_goes_on_where_the_other_ended(settings: 
     incidents: list[Incident] = read(settings, INCIDENTS)
     assert len({incident.id for incident in incidents}) == 1
     assert len(read(settings, ACTIONS)) == 1
+
+
+async def test_of_a_slow_and_failing_call_the_called_service_is_the_cause(settings: Settings) -> None:
+    """Nobody said which service calls which: the traces do."""
+    quick = {"span_tick_seconds": 1.0, "span_wait_seconds": 1.0}
+    settings = settings.model_copy(update={"detect": settings.detect.model_copy(update=quick)})
+    rng = Random(0)
+    calm = [one for t in range(60) for one in trace(t + 0.5, rng.gauss(0.1, 0.005), number=t)]
+    slow = [one for t in range(60, 70) for one in trace(t + 0.5, 0.6, number=t, failed=True)]
+    async with worker(settings, ["detect", "correlate"]):
+        publish(settings, RAW_SPANS, [*calm, *slow, span(90, 0.1, "cart", trace="last")])
+        found: list[Incident] = await until(settings, [INCIDENTS], lambda told: any(len(i.services) > 1 for i in told))
+    assert {incident.service for incident in found} == {"cart"}
+    assert all(incident.root_causes[0].entity.service == "cart" for incident in found)
+    assert found[-1].services == ("cart", "shop")

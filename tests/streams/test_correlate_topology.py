@@ -10,11 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from detectors.topology import MAX_HOPS, MAX_LEARNT, PEER, Topology, parse
+from detectors.topology import KEPT_NANOS, MAX_HOPS, MAX_LEARNT, PEER, Topology, parse
 from schemas.envelope import NANOS, Entity
 from schemas.errors import ConfigurationError
 from schemas.incident import Incident
-from schemas.signal import Progress, Signal
+from schemas.signal import Call, Progress, Signal
 from schemas.topics import SIGNALS
 from streams.course import Course
 from streams.kernel.base import Emit
@@ -143,6 +143,50 @@ def test_calls_are_learnt_from_telemetry_that_names_its_peer() -> None:
     assert last(play([*trouble(10, "y"), *trouble(15, "x")], 40, {})).keys() == {"y@10", "x@15"}
 
 
+def called(seconds: float, caller: str, called: str) -> Progress:
+    """A source of spans saw a call, and is not waited for."""
+    call = Call(caller=caller, called=called, time_unix_nano=at(seconds))
+    return Progress(source="raw.spans/0", time_unix_nano=at(seconds), calls=(call,), idle=True)
+
+
+def test_calls_are_learnt_from_traces() -> None:
+    assert last(play([progress(1), called(9, "x", "y"), *trouble(10, "y"), *trouble(15, "x")], 40, {})).keys() == {
+        "y@10"
+    }
+
+
+def test_a_call_counts_from_when_it_was_seen_on() -> None:
+    ahead: list[Signal | Progress] = [progress(1), called(14, "x", "y"), *trouble(10, "y"), *trouble(12, "x")]
+    assert last(play(ahead, 40, {})).keys() == {"y@10", "x@12"}
+
+
+def test_a_call_that_is_not_seen_any_more_is_forgotten() -> None:
+    day = 86_400
+    later = KEPT_NANOS / NANOS + 2 * day
+    again = [called(day * n, "x", "z") for n in range(1, 11)]
+    records: list[Signal | Progress] = [
+        progress(1),
+        called(9, "x", "y"),
+        *again,
+        progress(later),
+        *trouble(later + 10, "y"),
+    ]
+    found = last(play([*records, *trouble(later + 15, "x"), *trouble(later + 20, "z")], later + 40, {}))
+    services = {one.service: one.services for one in found.values() if one.merged_into is None}
+    assert services == {"y": ("y",), "z": ("z", "x")}
+
+
+def test_what_people_told_goes_before_what_traces_show() -> None:
+    calls = {"x": ["y"]}
+    records: list[Signal | Progress] = [progress(1), called(9, "y", "x"), *trouble(10, "y"), *trouble(15, "x")]
+    assert last(play(records, 40, calls)).keys() == {"y@10"}
+    graph = Topology(calls)
+    graph.learn("y", "x", 1)
+    graph.learn("x", "y", 1)
+    graph.forget(2)
+    assert (graph.reach("x"), graph.learnt) == ({"y": 1}, {})
+
+
 def test_it_is_resolved_when_nothing_of_it_fires() -> None:
     records = [
         *trouble(10, "orders-db"),
@@ -253,8 +297,11 @@ def test_every_signal_has_one_incident_at_a_time_and_each_ends_once(seed: int) -
 @given(seed=st.integers(0, 100_000))
 def test_neither_interleaving_nor_a_restart_changes_anything(seed: int) -> None:
     rng = Random(seed)
-    signals = _anything(rng)
-    whole = play(signals, 1000)
+    signals, told = _anything(rng), rng.choice([CALLS, {}])
+    pairs = [rng.sample(SERVICES, 2) for _ in range(5)]
+    calls = [called(rng.uniform(2, 130), caller, one) for caller, one in pairs]
+    calls.sort(key=lambda one: one.time_unix_nano)
+    whole = play([progress(1), *calls, *signals], 1000, told)
     # Each service is a source of its own, ahead or behind as chance has it.
     queues = {name: [s for s in signals if s.entity.service == name] for name in SERVICES}
     mixed: list[Signal | Progress] = [progress(1, name) for name in queues]
@@ -263,12 +310,16 @@ def test_neither_interleaving_nor_a_restart_changes_anything(seed: int) -> None:
         one = queues[name].pop(0)
         mixed += [progress((one.time_unix_nano - at(0)) / NANOS - 0.001, name), one]
     mixed += [progress(1000, name) for name in queues]
-    correlator, found = Correlator(RULES, calls=CALLS), []
+    # A call is told before anybody may have played what comes after it.
+    for call in calls:
+        before = next(i for i, record in enumerate(mixed) if record.time_unix_nano >= call.time_unix_nano)
+        mixed.insert(rng.randint(1, before), call)
+    correlator, found = Correlator(RULES, calls=told), []
     for record in mixed:
         found += correlator.take(record)
         if rng.random() < 0.2:
             saved = correlator.snapshot().model_dump_json()
-            correlator = Correlator(RULES, CorrelatorState.model_validate_json(saved), CALLS)
+            correlator = Correlator(RULES, CorrelatorState.model_validate_json(saved), told)
     assert found == whole
 
 

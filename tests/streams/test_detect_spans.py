@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from random import Random
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from schemas.envelope import NANOS, Record
+from schemas.incident import Incident
 from schemas.raw import Span
-from schemas.signal import MOST_CALLS, Signal
+from schemas.signal import MOST_CALLS, Progress, Signal
 from schemas.topics import RAW_SPANS
+from streams.kernel.base import Emit
+from streams.kernel.correlate import Correlator
 from streams.kernel.detect import OVERFLOW, DetectRules
 from streams.kernel.detect_spans import TELL_AGAIN_NANOS, SpanDetect
+from streams.kernel.grouping import CorrelateRules
 from streams.kernel.span_rows import DURATION, ERRORS, OF, PARTITION, SPAN_NAME
 from tests.streams.arc import at, batch, progresses, signals, span, trace
 
@@ -30,8 +37,8 @@ def calm(seconds: int = 60) -> list[Span]:
     return [one for t in range(seconds) for one in trace(t + 0.5, took[t], number=t)]
 
 
-def faulty(took: float, *, failed: bool = False, seconds: int = 10) -> list[Span]:
-    return [one for t in range(60, 60 + seconds) for one in trace(t + 0.5, took, number=t, failed=failed)]
+def faulty(took: float, *, failed: bool = False, start: int = 60, seconds: int = 10) -> list[Span]:
+    return [one for t in range(start, start + seconds) for one in trace(t + 0.5, took, number=t, failed=failed)]
 
 
 def test_what_is_slow_by_itself_is_told_from_what_waits_for_it() -> None:
@@ -131,3 +138,34 @@ def test_the_first_span_tells_how_far_its_source_has_been_read() -> None:
 def test_too_many_spans_are_reported_before_any_has_been_judged() -> None:
     (told,) = firing(SpanDetect(replace(RULES, max_spans=1), 0), [span(5, 0.1, "cart", own=str(i)) for i in range(3)])
     assert (told.name, told.time_unix_nano, told.observed) == (OVERFLOW, at(5), 2.0)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_incidents_do_not_depend_on_how_partitions_interleave(seed: int) -> None:
+    """Traces are spread over two partitions, which are read in turns as chance has it."""
+    records = [*calm(120), *faulty(0.6, failed=True, start=120, seconds=20), *trace(160, 0.1, number=160)]
+    of = [[one for one in records if int(one.trace_id[1:]) % 2 == partition] for partition in (0, 1)]
+    whole = incidents(of, Random(0), at_once=1000)
+    assert whole
+    assert {one.root_causes[0].entity.service for one in whole} == {"cart"}
+    assert incidents(of, Random(seed), at_once=20) == whole
+
+
+def incidents(of: Sequence[Sequence[Span]], rng: Random, at_once: int) -> list[Incident]:
+    """Read partitions in pieces, and make incidents of what is told."""
+    kernels = [SpanDetect(RULES, partition) for partition in range(len(of))]
+    # Sources are known from the start, or one that nobody has heard of could not be waited for.
+    correlator, read = Correlator(CorrelateRules()), [0] * len(of)
+    for kernel in kernels:
+        correlator.take(Progress(source=kernel.source, time_unix_nano=1))
+    found: list[Incident] = []
+    while left := [i for i, some in enumerate(of) if read[i] < len(some)]:
+        i = rng.choice(left)
+        piece = of[i][read[i] : read[i] + rng.randint(1, at_once)]
+        told = kernels[i].take(RAW_SPANS, batch(RAW_SPANS, piece, first=read[i], partition=i))
+        read[i] += len(piece)
+        for output in told:
+            if isinstance(output, Emit) and isinstance(output.record, Signal | Progress) and not output.partition:
+                found += correlator.take(output.record)
+    return found
