@@ -1,11 +1,11 @@
 """`python -m benchmarks.live_causes --data DIR`: what the live path says began it, at its own time of detection.
 
 The telemetry of row 4 becomes raw records and goes through the kernels of the live stages as they come by default: the
-detect kernels of metrics and logs, then the correlator. What counts is the ranking in the first revision of an
+detect kernels of metrics, logs and spans, then the correlator. What counts is the ranking in the first revision of an
 incident; causes count among all faults, found or not, and an incident is a fault's when it is opened while row 4 would
-count one. Of Nezha there are the metrics and log lines of each service, and the latency of calls where the set has it
-(Online Boutique), written as span metrics (traces are no raw topic); of PetShop latency, availability and requests of
-each component. Who calls whom comes from the sets' graphs, as from a topology file.
+count one. Of Nezha there are the metrics, log lines and spans of each service, the spans without a status, which the
+set does not have; of PetShop latency, availability and requests of each component. Who calls whom comes from the sets'
+graphs where they have one, as from a topology file, and from spans.
 """
 
 from __future__ import annotations
@@ -13,20 +13,19 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.measure import Measure
 from benchmarks.scoreboard.nezha import (
-    MINUTE,
     Fault,
     faults_of,
-    read_call_latency,
     read_calls,
     read_log_lines,
     read_samples,
+    read_spans,
 )
 from benchmarks.scoreboard.petshop import Scenario, read_scenarios
 from benchmarks.scoreboard.rows.root_cause import BEFORE, FOUND_WITHIN, MESH, TICK_SECONDS, Ranked, is_near, together
@@ -34,15 +33,16 @@ from detectors.root_cause_patterns import workload
 from schemas.codec import encode
 from schemas.envelope import NANOS
 from schemas.incident import Incident
-from schemas.raw import LogRecord, MetricSample
+from schemas.raw import LogRecord, MetricSample, Span, SpanKind
 from schemas.signal import Progress, Signal
-from schemas.topics import RAW_LOGS
+from schemas.topics import RAW_METRICS
 from streams.batch import Batch
 from streams.course import Course
 from streams.kernel.base import Emit
 from streams.kernel.correlate import Correlator
 from streams.kernel.detect_logs import LogDetect
 from streams.kernel.detect_metrics import MetricDetect
+from streams.kernel.detect_spans import SpanDetect
 from streams.raw_to_signal import rules_of as detect_rules
 from streams.settings import Settings
 from streams.signal_to_incident import rules_of as correlate_rules
@@ -51,24 +51,34 @@ PLACES = 3
 
 
 class LivePath:
-    """The kernels of one partition each of metrics and logs, and of one environment."""
+    """The kernels of one partition each of metrics, logs and spans, and of one environment."""
 
     def __init__(self, calls: Mapping[str, Sequence[str]]) -> None:
         settings = Settings()
         rules = detect_rules(Course(settings), 1)
-        self._lanes: list[MetricDetect | LogDetect] = [MetricDetect(rules, 0), LogDetect(rules, 0)]
+        self._lanes: tuple[MetricDetect | LogDetect | SpanDetect, ...] = (
+            MetricDetect(rules, 0),
+            LogDetect(rules, 0),
+            SpanDetect(rules, 0),
+        )
         self._correlate = Correlator(correlate_rules(settings.correlate), calls=calls)
         self._offset = 0
         self._seen: set[str] = set()
 
-    def step(self, second: int, samples: Iterable[MetricSample], lines: Iterable[LogRecord] = ()) -> list[Incident]:
+    def step(
+        self,
+        second: int,
+        samples: Iterable[MetricSample],
+        lines: Iterable[LogRecord] = (),
+        spans: Iterable[Span] = (),
+    ) -> list[Incident]:
         """Take what came in by this second; returns the first revision of each incident that it opens."""
         found: list[Incident] = []
-        both: tuple[list[MetricSample | LogRecord], ...] = ([*samples], [*lines])
-        for lane, taken in zip(self._lanes, both, strict=True):
+        telemetry: tuple[list[MetricSample | LogRecord | Span], ...] = ([*samples], [*lines], [*spans])
+        for lane, taken in zip(self._lanes, telemetry, strict=True):
             values = [encode(record) for record in taken]
             if not values:
-                outputs = lane.wake(float(TICK_SECONDS)) if lane.topic is RAW_LOGS else []
+                outputs = [] if lane.topic is RAW_METRICS else lane.wake(float(TICK_SECONDS))
             else:
                 offsets = range(self._offset, self._offset + len(values))
                 self._offset += len(values)
@@ -85,20 +95,23 @@ class LivePath:
 
 def judge_day(folder: Path) -> Ranked:
     """Play a day of Nezha."""
-    faults, live, latency = faults_of(folder), LivePath(read_calls(folder)), read_call_latency(folder)
+    faults, live = faults_of(folder), LivePath(read_calls(folder))
     lines = sorted((line for line in read_log_lines(folder) if line[0] > 0), key=itemgetter(0))
     ranks: dict[Fault, int | None] = {}
-    false, at, quiet = 0, 0, 0
+    spans = sorted(_spans(folder), key=attrgetter("time_unix_nano"))
+    false, at, ended, quiet = 0, 0, 0, 0
     for second, samples in read_samples(folder):
         now: list[LogRecord] = []
+        first = ended
+        while ended < len(spans) and spans[ended].time_unix_nano <= second * NANOS:
+            ended += 1
         while at < len(lines) and lines[at][0] <= second * NANOS:
             nanos, entity, text = lines[at]
             now.append(_line(nanos, workload(entity), text))
             at += 1
         quiet += not is_near(second, faults)
         taken = [_sample(second, workload(entity), name, value) for entity, name, value in samples]
-        taken += [_call(second, *one) for one in latency.get(second // MINUTE, ())]
-        for incident in live.step(second, taken, now):
+        for incident in live.step(second, taken, now, spans[first:ended]):
             opened = incident.opened_unix_nano // NANOS
             false += not is_near(opened, faults)
             near = [fault for fault in faults if fault.second - BEFORE <= opened <= fault.second + FOUND_WITHIN]
@@ -138,17 +151,27 @@ def _sample(second: int, service: str, name: str, value: float) -> MetricSample:
     )
 
 
-def _call(second: int, caller: str, called: str, value: float) -> MetricSample:
-    """As OpenTelemetry's connector makes it of spans, where it keeps the peer."""
-    about = {"span.kind": "SPAN_KIND_CLIENT", "peer.service": called}
-    return _sample(second, caller, "traces.span.metrics.duration", value).model_copy(update={"attributes": about})
-
-
 def _line(nanos: int, service: str, text: str) -> LogRecord:
     severity = 17 if "ERROR" in text else 13 if "WARN" in text else 9
     return LogRecord(
         time_unix_nano=nanos, severity_number=severity, body=text, resource={"service.name": service}, attributes={}
     )
+
+
+def _spans(folder: Path) -> Iterator[Span]:
+    """Read the spans of a day; the set does not say which end of a call each is, but the calls between pods do."""
+    for one in read_spans(folder):
+        kind: SpanKind = "server" if one.enters else "client" if one.calls else "internal"
+        yield Span(
+            trace_id=str(one.trace),
+            span_id=str(one.row),
+            parent_span_id="" if one.parent < 0 else str(one.parent),
+            name=one.operation,
+            kind=kind,
+            time_unix_nano=one.end,
+            duration_nano=one.end - one.start,
+            resource={"service.name": workload(one.entity)},
+        )
 
 
 def _served(second: int, tick: Mapping[str, object]) -> Iterator[MetricSample]:

@@ -141,7 +141,7 @@ class DetectSettings(Group):
     """Attributes of log records that say what belongs together; of several the first that is present counts."""
     session_idle_seconds: Seconds = 60
     """A session of log lines has ended when it was silent for this long, and is judged then."""
-    span_tick_seconds: Seconds = 10.0
+    span_tick_seconds: Seconds = 5.0
     """Event time over which spans are counted and averaged: the fewer calls, the longer it takes to know."""
     span_wait_seconds: Seconds = 6.0
     """For so long a tick of spans waits for others of its traces; OpenTelemetry's SDKs export every five seconds."""

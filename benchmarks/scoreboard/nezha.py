@@ -106,16 +106,6 @@ def read_calls(folder: Path) -> dict[str, list[str]]:
     return calls
 
 
-def read_call_latency(folder: Path) -> dict[int, list[tuple[str, str, float]]]:
-    """Read the median latency of calls as callers saw it, by minute, where the set tells: caller, called, seconds."""
-    path, found = folder / "source_50.csv.gz", defaultdict[int, list[tuple[str, str, float]]](list)
-    with gzip.open(path, "rt") if path.exists() else StringIO() as lines:
-        for row in csv.DictReader(lines):
-            edges = ((name.partition("_"), value) for name, value in row.items() if "_" in name and value)
-            found[int(float(row["timestamp"])) // MINUTE] = [(by, to, float(value)) for (by, _, to), value in edges]
-    return found
-
-
 def read_log_lines(folder: Path) -> Iterator[tuple[int, str, str]]:
     """Read all log lines: nanosecond, entity, text without its clock."""
     from pyarrow import parquet  # noqa: PLC0415 - not needed to list the rows
@@ -123,6 +113,45 @@ def read_log_lines(folder: Path) -> Iterator[tuple[int, str, str]]:
     table = parquet.read_table(folder / "logs.parquet", columns=["ts_ns", "pod", "msg"])
     for nanos, entity, message in zip(*(table[name].to_pylist() for name in table.column_names), strict=True):
         yield nanos, entity, _text(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A span of a trace, nanoseconds; `row` and `parent` (-1: none) are its id and its parent's."""
+
+    trace: str
+    row: int
+    parent: int
+    entity: str
+    operation: str
+    start: int
+    end: int
+    enters: bool
+    """Whether its parent is of another entity, or there is none."""
+    calls: bool
+    """Whether a child is of another entity."""
+
+
+def read_spans(folder: Path) -> Iterator[Span]:
+    """Read all spans."""
+    from pyarrow import parquet  # noqa: PLC0415 - not needed to list the rows
+
+    table = parquet.read_table(folder / "traces.parquet")
+    minute, phase, entity, operation, trace = (
+        _texts(table[name]) for name in ("minute", "phase", "pod", "op", "trace")
+    )
+    parent, start = table["parent_row"].to_numpy(), table["start_ns"].to_numpy()
+    lasted = (table["duration_us"].to_numpy() * 1000).astype(np.int64)
+    crosses = (parent >= 0) & (entity != entity[parent])
+    calls = np.zeros(len(parent), np.bool_)
+    calls[parent[crosses]] = True
+    rows = zip(
+        *(column.tolist() for column in (minute, phase, trace, parent, entity, operation, start, start + lasted)),
+        *((crosses | (parent < 0)).tolist(), calls.tolist()),
+        strict=True,
+    )
+    for row, (of_minute, of_phase, of_trace, *rest) in enumerate(rows):
+        yield Span(f"{of_minute}{of_phase}{of_trace}", row, *rest)
 
 
 def _metrics(folder: Path) -> dict[int, tuple[dict[str, float], dict[str, float]]]:

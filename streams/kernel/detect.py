@@ -60,7 +60,7 @@ class DetectRules:
     process_learning: int = 86_400 * 1_000_000_000
     session_attributes: tuple[str, ...] = ("session.id",)
     session_idle: int = 60 * 1_000_000_000
-    span_tick: int = 10 * 1_000_000_000
+    span_tick: int = 5 * 1_000_000_000
     span_wait: int = 6 * 1_000_000_000
     max_spans: int = 50_000
     max_span_names: int = 200
