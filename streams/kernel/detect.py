@@ -79,6 +79,7 @@ class _Saved(msgspec.Struct):
     refused: int
     extra: bytes
     layout: int = 1
+    tick_nanos: int = 0  # 0: not said by older releases
 
 
 class SeriesDetect:
@@ -100,9 +101,10 @@ class SeriesDetect:
         self._refused = 0
 
     def restore(self, state: bytes) -> bool:
-        """Go on from a snapshot; false where it was made with another window or release and is of no use."""
+        """Go on from a snapshot; false where it was made with other ticks or another release and is of no use."""
         saved = msgspec.msgpack.decode(state, type=_Saved)
-        if (saved.layout, saved.window) != (LAYOUT, self.rules.bank.window):
+        bank = self.rules.bank
+        if (saved.layout, saved.window) != (LAYOUT, bank.window) or saved.tick_nanos not in {0, bank.tick_nanos}:
             return False
         self.restore_table(saved.table)
         self.bank = thaw(saved.bank, self.rules.bank)
@@ -123,6 +125,7 @@ class SeriesDetect:
             refused=self._refused,
             extra=self.snapshot_extra(),
             layout=LAYOUT,
+            tick_nanos=self.rules.bank.tick_nanos,
         )
         return msgspec.msgpack.encode(saved)
 

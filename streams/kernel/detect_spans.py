@@ -39,6 +39,7 @@ class _Extra(msgspec.Struct):
     tree: bytes | None = None
     high: int = 0
     told: list[tuple[str, str, int]] = []
+    forgot: int = 0
 
 
 class SpanDetect(SeriesDetect):
@@ -64,6 +65,7 @@ class SpanDetect(SeriesDetect):
         self._high = extra.high  # newest end of a span
         # When each call was last told.
         self._told = {(caller, called): at for caller, called, at in extra.told}
+        self._forgot = extra.forgot  # when calls that ended were last forgotten
         self._calls: list[Call] = []  # to tell with the next progress record
         self._silent = False
 
@@ -118,7 +120,7 @@ class SpanDetect(SeriesDetect):
 
     def snapshot_extra(self) -> bytes:
         told = [(*call, at) for call, at in self._told.items()]
-        return msgspec.msgpack.encode(_Extra(self._tree.freeze(), self._high, told))
+        return msgspec.msgpack.encode(_Extra(self._tree.freeze(), self._high, told, self._forgot))
 
     def restore_extra(self, state: bytes) -> None:
         self._begin(msgspec.msgpack.decode(state, type=_Extra))
@@ -163,14 +165,15 @@ class SpanDetect(SeriesDetect):
 
     def _tell_calls(self, spans: Iterable[Held], at: int) -> None:
         """Note the calls of a tick that are new, or have not been told for long."""
+        if at - self._forgot >= TELL_AGAIN_NANOS:
+            self._forgot = at
+            self._told = {call: told for call, told in self._told.items() if at - told <= 2 * TELL_AGAIN_NANOS}
         for span in spans:
             for called in span.calls:
                 call = span.service, called
                 told = self._told.get(call)
                 if told is None and len(self._told) >= self.rules.max_calls:
-                    self._told = {one: when for one, when in self._told.items() if at - when <= 2 * TELL_AGAIN_NANOS}
-                    if len(self._told) >= self.rules.max_calls:
-                        continue
+                    continue
                 if told is None or at - told >= TELL_AGAIN_NANOS:
                     self._told[call] = at
                     self._calls.append(Call(caller=span.service, called=called, time_unix_nano=at))

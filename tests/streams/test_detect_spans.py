@@ -107,6 +107,15 @@ def test_more_calls_than_fit_into_a_record_come_before_what_is_promised() -> Non
     assert told[0].time_unix_nano < told[-1].calls[0].time_unix_nano
 
 
+def test_calls_that_ended_make_room_for_others() -> None:
+    kernel = SpanDetect(replace(RULES, max_calls=1), 0)
+    hour = TELL_AGAIN_NANOS / NANOS
+    ends = [(1, "a"), (2, "b"), (1.5 * hour, "b"), (4 * hour, "b"), (4 * hour + 9, "b")]
+    asked = [span(t, 0.1, "shop", "client", own=str(t), peer_service=called) for t, called in ends]
+    told = progresses(kernel.take(RAW_SPANS, batch(RAW_SPANS, asked)))
+    assert [[call.called for call in record.calls] for record in told] == [["a", "b"]] * 2
+
+
 def test_operations_of_a_service_beyond_those_kept_apart_are_one() -> None:
     kernel = SpanDetect(replace(RULES, max_span_names=5), 0)
     firing(kernel, [span(t, 0.1, "shop", own=str(t), name=f"GET /{t}") for t in range(100)])
@@ -121,6 +130,14 @@ def test_what_has_no_room_is_counted_and_reported(rules: DetectRules) -> None:
     many = [span(t / 10, 0.1, f"s{t % 20}", own=str(t)) for t in range(100)]
     assert [signal.name for signal in firing(kernel, many)] == [OVERFLOW]
     assert kernel.table.overflow > 0
+
+
+def test_a_snapshot_of_other_ticks_is_of_no_use() -> None:
+    kernel = SpanDetect(RULES, 3)
+    firing(kernel, calm())
+    longer = SpanDetect(replace(RULES, span_tick=2 * NANOS), 3, kernel.snapshot())
+    assert len(longer.table) == 0
+    assert len(SpanDetect(RULES, 3, kernel.snapshot()).table) == len(kernel.table) > 0
 
 
 def test_nobody_waits_for_spans_while_there_are_none() -> None:
